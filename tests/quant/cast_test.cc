@@ -1,0 +1,204 @@
+// Casts: vectors = scalar specification on every target; the specification against known values.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/half.h"
+#include "quant/kernels.h"
+#include "simd_targets.h"
+
+namespace phiquant::test {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+template <class T>
+Bytes bytes_of(const std::vector<T>& values) {
+  Bytes bytes(values.size() * sizeof(T));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+// Every 16-bit pattern, or float32 patterns around every place where a cast changes its mind, and
+// random ones.
+Bytes all_inputs(DType from) {
+  if (from != DType::f32) {
+    std::vector<uint16_t> every(65536);
+    for (size_t i = 0; i < every.size(); ++i) every[i] = static_cast<uint16_t>(i);
+    return bytes_of(every);
+  }
+  std::vector<uint32_t> bits;
+  for (uint32_t high = 0; high < 0x8000; ++high)
+    for (const uint32_t low :
+         {0x0000u, 0x0fffu, 0x1000u, 0x1001u, 0x7fffu, 0x8000u, 0x8001u, 0xf000u, 0xffffu}) {
+      bits.push_back(high << 16 | low);
+      bits.push_back(high << 16 | low | 0x80000000u);
+    }
+  for (const float edge : {5.96e-8f, 65504.0f, 65520.0f, 0x1p-14f, 0x1p-24f, 0x1p-25f})
+    for (int step = -2; step <= 2; ++step)
+      bits.push_back(std::bit_cast<uint32_t>(edge) + static_cast<uint32_t>(step));
+  std::mt19937 random(1);
+  for (int i = 0; i < 200000; ++i) bits.push_back(static_cast<uint32_t>(random()));
+  return bytes_of(bits);
+}
+
+void expect_same(const quant::CastStats& a, const quant::CastStats& b) {
+  EXPECT_EQ(a.overflowed, b.overflowed);
+  EXPECT_EQ(a.underflowed, b.underflowed);
+  EXPECT_EQ(a.nan, b.nan);
+  EXPECT_EQ(a.inf, b.inf);
+}
+
+// Where two buffers first differ, or their size.
+size_t first_difference(const Bytes& a, const Bytes& b) {
+  size_t i = 0;
+  while (i < a.size() && a[i] == b[i]) ++i;
+  return i;
+}
+
+TEST(Cast, EveryTargetGivesTheReferenceBytesAndCounts) {
+  for (const DType from : {DType::f32, DType::f16, DType::bf16})
+    for (const DType to : {DType::f32, DType::f16, DType::bf16})
+      for (const CastRule rule : {CastRule::ieee, CastRule::ort_fp16}) {
+        const Bytes in = all_inputs(from);
+        const size_t in_size = dtype_bits(from) / 8, n = in.size() / in_size;
+        Bytes expected(n * dtype_bits(to) / 8);
+        quant::CastStats expected_stats;
+        quant::cast_ref(in.data(), from, n, expected.data(), to, rule, expected_stats);
+        for_each_target([&](const std::string& target) {
+          SCOPED_TRACE(target + " " + std::string(dtype_name(from)) + " to " +
+                       std::string(dtype_name(to)));
+          Bytes got(expected.size());
+          quant::CastStats stats;
+          quant::cast(in.data(), from, n, got.data(), to, rule, stats);
+          EXPECT_EQ(first_difference(got, expected), expected.size());
+          expect_same(stats, expected_stats);
+        });
+      }
+}
+
+TEST(Cast, ShortRunsAndOddAddresses) {
+  const Bytes in = all_inputs(DType::f32);
+  for_each_target([&](const std::string& target) {
+    for (size_t n = 0; n < 70; ++n) {
+      SCOPED_TRACE(target + " " + std::to_string(n));
+      Bytes source(n * 4 + 1), got(n * 2 + 3, std::byte{0x5a}), expected = got;
+      if (n != 0) std::memcpy(source.data() + 1, in.data() + n * 1000, n * 4);
+      quant::CastStats stats, expected_stats;
+      quant::cast(source.data() + 1, DType::f32, n, got.data() + 1, DType::f16, CastRule::ieee,
+                  stats);
+      quant::cast_ref(source.data() + 1, DType::f32, n, expected.data() + 1, DType::f16,
+                      CastRule::ieee, expected_stats);
+      EXPECT_EQ(got, expected);  // with the bytes before and after
+      expect_same(stats, expected_stats);
+    }
+  });
+}
+
+TEST(Cast, WideningIsExactOnEveryTarget) {
+  for (const DType from : {DType::f16, DType::bf16}) {
+    const Bytes in = all_inputs(from);
+    for_each_target([&](const std::string& target) {
+      std::vector<float> got(65536 - 3);
+      quant::to_f32(in.data() + 6, from, got.size(), got.data());
+      size_t wrong = 0;
+      for (size_t i = 0; i < got.size(); ++i) {
+        const auto bits = static_cast<uint16_t>(i + 3);
+        const float expected = from == DType::f16 ? f32_from_f16(bits) : f32_from_bf16(bits);
+        wrong += std::bit_cast<uint32_t>(got[i]) != std::bit_cast<uint32_t>(expected);
+      }
+      EXPECT_EQ(wrong, 0u) << target;
+    });
+  }
+}
+
+TEST(Cast, CountsWhatWasLost) {
+  const float inf = std::numeric_limits<float>::infinity(),
+              nan = std::numeric_limits<float>::quiet_NaN();
+  const Bytes in =
+      bytes_of(std::vector<float>{0.0f, -0.0f, 1.0f, 65504.0f, 65519.0f, -65520.0f, 3e38f, inf,
+                                  -inf, nan, 5.9e-8f, -0x1p-25f, 0x1.8p-25f, 1e-30f});
+  const size_t n = in.size() / 4;
+  for_each_target([&](const std::string& target) {
+    SCOPED_TRACE(target);
+    std::vector<uint16_t> out(n);
+    auto* to = reinterpret_cast<std::byte*>(out.data());
+    quant::CastStats ieee, ort, brain;
+    quant::cast(in.data(), DType::f32, n, to, DType::f16, CastRule::ieee, ieee);
+    expect_same(ieee, {.overflowed = 2, .underflowed = 2, .nan = 1, .inf = 2});
+    EXPECT_EQ(out, (std::vector<uint16_t>{0, 0x8000, 0x3c00, 0x7bff, 0x7bff, 0xfc00, 0x7c00, 0x7c00,
+                                          0xfc00, 0x7e00, 1, 0x8000, 1, 0}));
+    quant::cast(in.data(), DType::f32, n, to, DType::f16, CastRule::ort_fp16, ort);
+    expect_same(ort, {.overflowed = 3, .underflowed = 4, .nan = 1, .inf = 2});
+    EXPECT_EQ(out, (std::vector<uint16_t>{0, 0x8000, 0x3c00, 0x7bff, 0x7bff, 0xfbff, 0x7bff, 0x7c00,
+                                          0xfc00, 0x7e00, 1, 0x8001, 1, 1}));
+    quant::cast(in.data(), DType::f32, n, to, DType::bf16, CastRule::ort_fp16, brain);
+    expect_same(brain, {.overflowed = 0, .underflowed = 0, .nan = 1, .inf = 2});
+  });
+}
+
+// Through float32 these would be rounded twice, and the first rounding makes a tie of them.
+TEST(Cast, DoublesAreRoundedOnce) {
+  const std::vector<double> x = {1 + 0x1p-11 + 0x1p-40,
+                                 -(1 + 0x1p-11 + 0x1p-40),
+                                 1 + 0x1p-11 - 0x1p-40,
+                                 1 + 0x1p-11,
+                                 0x1p-25 + 0x1p-60,
+                                 65520 - 0x1p-30,
+                                 1e300,
+                                 1e-300,
+                                 std::numeric_limits<double>::quiet_NaN(),
+                                 -std::numeric_limits<double>::infinity()};
+  std::vector<uint16_t> out(x.size());
+  quant::CastStats stats;
+  quant::cast(bytes_of(x).data(), DType::f64, x.size(), reinterpret_cast<std::byte*>(out.data()),
+              DType::f16, CastRule::ieee, stats);
+  EXPECT_EQ(out, (std::vector<uint16_t>{0x3c01, 0xbc01, 0x3c00, 0x3c00, 1, 0x7bff, 0x7c00, 0,
+                                        0x7e00, 0xfc00}));
+  expect_same(stats, {.overflowed = 1, .underflowed = 1, .nan = 1, .inf = 1});
+  std::vector<float> wide(x.size());
+  quant::CastStats wide_stats;
+  quant::cast(bytes_of(x).data(), DType::f64, x.size(), reinterpret_cast<std::byte*>(wide.data()),
+              DType::f32, CastRule::ieee, wide_stats);
+  EXPECT_EQ(wide[0], static_cast<float>(x[0]));
+  EXPECT_TRUE(std::isinf(wide[6]));
+  expect_same(wide_stats, {.overflowed = 1, .underflowed = 1, .nan = 1, .inf = 1});
+}
+
+TEST(Transpose, EveryTargetAndShape) {
+  for_each_target([&](const std::string& target) {
+    for (const size_t rows : {1u, 3u, 4u, 8u, 15u, 16u, 17u, 40u, 100u})
+      for (const size_t cols : {1u, 3u, 4u, 5u, 16u, 20u, 33u, 64u}) {
+        const size_t in_stride = cols + 3, out_stride = rows + 1;
+        std::vector<float> in(rows * in_stride);
+        for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+        std::vector<float> got(cols * out_stride, -1.0f), expected = got;
+        quant::transpose(in.data(), in_stride, rows, cols, got.data(), out_stride);
+        quant::transpose_ref(in.data(), in_stride, rows, cols, expected.data(), out_stride);
+        ASSERT_EQ(got, expected) << target << " " << rows << " x " << cols;
+      }
+  });
+}
+
+TEST(FirstNonFinite, FindsTheFirstWhereverItIs) {
+  const float inf = std::numeric_limits<float>::infinity(),
+              nan = std::numeric_limits<float>::quiet_NaN();
+  for_each_target([&](const std::string& target) {
+    for (const size_t n : {0u, 1u, 17u, 300u, 1000u}) {
+      std::vector<float> x(n, -std::numeric_limits<float>::max());
+      ASSERT_EQ(quant::first_non_finite(x.data(), n), n) << target;
+      for (size_t i = n; i-- > 0;) {
+        x[i] = i % 3 == 0 ? nan : i % 3 == 1 ? inf : -inf;  // those behind stay
+        ASSERT_EQ(quant::first_non_finite(x.data(), n), i) << target;
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace phiquant::test
