@@ -1,0 +1,68 @@
+// The parts of a decoder's graph. All read the block's description (Decoder), never the
+// architecture's name.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "format/genai_graph.h"
+
+namespace phiquant::format {
+
+// What attention of every layer shares.
+struct SharedInputs {
+  std::string seqlens_k, total_length;  // int32: keys per sequence minus 1; keys in all
+  std::string cos_cache, sin_cache;
+  std::string position_ids;  // where RotaryEmbedding nodes need it
+  std::string total_length_int64;
+};
+
+// How tied embeddings are stored.
+enum class EmbeddingForm : uint8_t {
+  separate,  // a table of its own
+  shared,    // the lm_head's weight, transposed
+};
+
+// Graph inputs and outputs: ids, mask, positions, past and present keys and values, logits.
+void write_interface(GraphWriter& w);
+// Nodes that turn mask and positions into what attention takes, and the rotary caches.
+SharedInputs write_preprocessing(GraphWriter& w);
+// cos_cache and sin_cache as initializers, or as the outputs of an If over the two branches.
+void write_rope(GraphWriter& w, SharedInputs& shared);
+// The cosines (or sines) of a branch for positions 0 .. length, [length, dims / 2] float32.
+SourceTensor rope_table(const Rope& rope, const RopeBranch& branch, uint64_t length, bool is_cos,
+                        const std::string& name);
+
+std::string write_embedding(GraphWriter& w, EmbeddingForm form);
+std::string write_attention(GraphWriter& w, int32_t layer, const std::string& input,
+                            const SharedInputs& shared);
+std::string write_mlp(GraphWriter& w, int32_t layer, const std::string& input);
+// The three projections, each with its bias; and the one behind attention.
+std::vector<std::string> write_projections(GraphWriter& w, int32_t layer, const std::string& input);
+std::string write_output_projection(GraphWriter& w, int32_t layer, const std::string& input);
+// logits.
+void write_head(GraphWriter& w, const std::string& input);
+// Experts chosen by the sparse mixer. `bits` 4 or 8: com.microsoft::QMoE with blocks of
+// `block_size`; 0: plain MatMuls.
+std::string write_moe(GraphWriter& w, int32_t layer, const std::string& input, unsigned bits,
+                      uint32_t block_size);
+
+// A norm. With `skip` the sum input + skip is normalized; `sum` is that sum's name where wanted
+// (else "").
+struct NormOutputs {
+  std::string normalized, sum;
+};
+NormOutputs write_norm(GraphWriter& w, const std::string& name, phiquant::Role role, int32_t layer,
+                       const std::string& input, const std::string& skip, bool want_sum);
+
+struct DecoderOptions {
+  EmbeddingForm embedding = EmbeddingForm::separate;
+  unsigned expert_bits = 0;
+  uint32_t expert_block_size = 32;
+};
+Result<void> write_decoder(GraphWriter& w, const DecoderOptions& options);
+
+// The same of standard operators only (opset 21), input_ids to logits, without a cache.
+Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form);
+
+}  // namespace phiquant::format

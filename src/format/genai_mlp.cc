@@ -1,0 +1,63 @@
+// The feed-forward part: gated (down(act(gate) * up)) or plain (fc2(act(fc1))).
+#include "format/genai_decoder.h"
+#include "phiquant/sources.h"
+
+namespace phiquant::format {
+
+using Part = phiquant::Role;
+
+namespace {
+
+std::string activate(GraphWriter& w, int32_t layer, const std::string& input) {
+  if (w.decoder.activation == Activation::gelu_tanh) {
+    const std::string path = layer_path(layer, "mlp/act_fn/FastGelu"), out = path + "/output_0";
+    set_string(w.node("Gelu", path, {input}, {out}), "approximate", "tanh");
+    return out;
+  }
+  const std::string gate = w.add("Sigmoid", layer_path(layer, "mlp/act_fn/Sigmoid"), {input});
+  return w.add("Mul", layer_path(layer, "mlp/act_fn/Mul"), {input, gate});
+}
+
+std::string write_linear(GraphWriter& w, const char* name, Part role, int32_t layer,
+                         const std::string& input) {
+  const bool biased = w.has(role, layer, true);
+  SourceTensor bias;
+  if (biased) bias = w.weight(role, layer, true);
+  return w.linear(layer_path(layer, std::string("mlp/") + name), role, layer, input,
+                  w.weight(role, layer), biased ? &bias : nullptr);
+}
+
+// gate and up out of one tensor: gate rows, then up.
+std::pair<std::string, std::string> write_gate_up(GraphWriter& w, int32_t layer,
+                                                  const std::string& input) {
+  if (!w.has(Part::mlp_gate_up, layer))
+    return {write_linear(w, "gate_proj", Part::mlp_gate, layer, input),
+            write_linear(w, "up_proj", Part::mlp_up, layer, input)};
+  const uint64_t ffn = w.decoder.ffn;
+  const SourceTensor rows = w.weight(Part::mlp_gate_up, layer);
+  const bool biased = w.has(Part::mlp_gate_up, layer, true);
+  SourceTensor gate_bias, up_bias;
+  if (biased) {
+    const SourceTensor bias = w.weight(Part::mlp_gate_up, layer, true);
+    gate_bias = slice_rows(bias, 0, ffn);
+    up_bias = slice_rows(bias, ffn, ffn);
+  }
+  return {w.linear(layer_path(layer, "mlp/gate_proj"), Part::mlp_gate, layer, input,
+                   slice_rows(rows, 0, ffn), biased ? &gate_bias : nullptr),
+          w.linear(layer_path(layer, "mlp/up_proj"), Part::mlp_up, layer, input,
+                   slice_rows(rows, ffn, ffn), biased ? &up_bias : nullptr)};
+}
+
+}  // namespace
+
+std::string write_mlp(GraphWriter& w, int32_t layer, const std::string& input) {
+  if (!w.decoder.gated_mlp)
+    return write_linear(w, "fc2", Part::mlp_down, layer,
+                        activate(w, layer, write_linear(w, "fc1", Part::mlp_up, layer, input)));
+  const auto [gate, up] = write_gate_up(w, layer, input);
+  const std::string product =
+      w.add("Mul", layer_path(layer, "mlp/Mul"), {activate(w, layer, gate), up});
+  return write_linear(w, "down_proj", Part::mlp_down, layer, product);
+}
+
+}  // namespace phiquant::format

@@ -1,0 +1,202 @@
+// A decoder of standard operators only (opset 21): input_ids -> logits, without a cache. For
+// runtimes that have no com.microsoft operators.
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "format/genai_decoder.h"
+#include "phiquant/sources.h"
+
+namespace phiquant::format {
+
+using Part = phiquant::Role;
+
+namespace {
+
+struct Shared {
+  std::string cos, sin;  // [tokens, dims / 2]
+  std::string mask;      // [tokens, tokens]: 0, or the lowest number
+};
+
+std::string write_unsqueeze(GraphWriter& w, const std::string& name, const std::string& input,
+                            int64_t axis) {
+  return w.add("Unsqueeze", name, {input, w.int64s({axis})});
+}
+
+std::string write_reshape(GraphWriter& w, const std::string& name, const std::string& input,
+                          const std::vector<int64_t>& shape) {
+  return w.add("Reshape", name, {input, w.int64s(shape)});
+}
+
+std::string write_transpose(GraphWriter& w, const std::string& name, const std::string& input,
+                            const std::vector<int64_t>& order) {
+  std::string out = name + "/output_0";
+  set_ints(w.node("Transpose", name, {input}, {out}), "perm", order);
+  return out;
+}
+
+// Rows 0 .. tokens of a table; past the original context, those of the long branch, which lie
+// behind.
+std::string write_table(GraphWriter& w, const std::string& name, bool is_cos,
+                        const std::string& begin, const std::string& end) {
+  const Rope& rope = w.decoder.rope;
+  const uint64_t length = rope.long_branch ? rope.original_context : w.decoder.context;
+  SourceTensor table = rope_table(rope, rope.short_branch, length, is_cos, name);
+  if (rope.long_branch)
+    table = concat_rows(
+        name, {table, rope_table(rope, *rope.long_branch, w.decoder.context, is_cos, name)});
+  return w.add("Slice", "/model/rope/" + name + "/Slice",
+               {w.initializer(name, std::move(table)), begin, end, w.int64s({0})});
+}
+
+Shared write_shared(GraphWriter& w) {
+  const std::string shape = w.add("Shape", "/model/tokens/Shape", {"input_ids"});
+  const std::string tokens = w.add("Gather", "/model/tokens/Gather", {shape, w.int64s({1})});
+  std::string begin = w.int64s({0}), end = tokens;
+  if (w.decoder.rope.long_branch) {
+    const std::string original = w.int64s({static_cast<int64_t>(w.decoder.rope.original_context)});
+    const std::string is_long = w.add("Greater", "/model/rope/Greater", {tokens, original});
+    begin = w.add("Where", "/model/rope/Where", {is_long, original, begin});
+    end = w.add("Add", "/model/rope/Add", {begin, tokens});
+  }
+  Shared s;
+  s.cos = write_table(w, "cos_cache", true, begin, end);
+  s.sin = write_table(w, "sin_cache", false, begin, end);
+  const std::string count = w.add("Squeeze", "/model/mask/Squeeze", {tokens});
+  const std::string order = w.add("Range", "/model/mask/Range", {w.int64(0), count, w.int64(1)});
+  const std::string query = write_unsqueeze(w, "/model/mask/query/Unsqueeze", order, 1);
+  const std::string key = write_unsqueeze(w, "/model/mask/key/Unsqueeze", order, 0);
+  std::string seen = w.add("LessOrEqual", "/model/mask/LessOrEqual", {key, query});
+  if (w.decoder.sliding_window && *w.decoder.sliding_window < w.decoder.context) {
+    // A token sees itself and window - 1 before it.
+    const auto window = static_cast<int64_t>(*w.decoder.sliding_window);
+    const std::string distance = w.add("Sub", "/model/mask/Sub", {query, key});
+    const std::string near = w.add("Less", "/model/mask/Less", {distance, w.int64(window)});
+    seen = w.add("And", "/model/mask/And", {seen, near});
+  }
+  const float lowest = w.io == DType::f16 ? -65504.0f : -3.3e38f;
+  s.mask = w.add("Where", "/model/mask/Where", {seen, w.float_scalar(0), w.float_scalar(lowest)});
+  return s;
+}
+
+// x / sqrt(mean(x^2) + eps) * weight, or LayerNormalization.
+std::string write_plain_norm(GraphWriter& w, const std::string& name, Part role, int32_t layer,
+                             const std::string& x) {
+  const std::string path = "/model/" + name, prefix = "model." + dotted(name);
+  const std::string weight = w.initializer(prefix + ".weight", w.weight(role, layer));
+  if (w.decoder.norm == NormKind::layer) {
+    std::vector<std::string> inputs = {x, weight};
+    if (w.has(role, layer, true))
+      inputs.push_back(w.initializer(prefix + ".bias", w.weight(role, layer, true)));
+    const std::string out = path + "/output_0";
+    onnx::NodeProto& node = w.node("LayerNormalization", path + "/LayerNorm", inputs, {out});
+    set_float(node, "epsilon", w.decoder.norm_eps);
+    add_int_attribute(node, "axis", -1);
+    return out;
+  }
+  // Squares overflow float16.
+  const bool widens = w.io == DType::f16;
+  const std::string wide = widens ? w.cast(path + "/Cast", x, DType::f32) : x;
+  const std::string square = w.add("Mul", path + "/Mul", {wide, wide});
+  const std::string mean = w.add("ReduceMean", path + "/ReduceMean", {square, w.int64s({-1})});
+  const std::string eps = w.scalar(widens ? DType::f32 : w.io, w.decoder.norm_eps);
+  const std::string root =
+      w.add("Sqrt", path + "/Sqrt", {w.add("Add", path + "/Add", {mean, eps})});
+  std::string normal = w.add("Div", path + "/Div", {wide, root});
+  if (widens) normal = w.cast(path + "/Cast_1", normal, w.io);
+  return w.add("Mul", path + "/Mul_1", {normal, weight});
+}
+
+// Halves of the first `dims` values of each head are rotated against each other; the rest stays.
+std::string write_rotation(GraphWriter& w, const std::string& path, const std::string& x,
+                           const Shared& shared) {
+  const int64_t half = w.decoder.rope.dims / 2, rest = w.decoder.head_size - 2 * half;
+  std::vector<int64_t> sizes = {half, half};
+  std::vector<std::string> parts = {path + "/Split/output_0", path + "/Split/output_1"};
+  if (rest > 0) {
+    sizes.push_back(rest);
+    parts.push_back(path + "/Split/output_2");
+  }
+  const std::string split = w.int64s(sizes);
+  add_int_attribute(w.node("Split", path + "/Split", {x, split}, parts), "axis", -1);
+  const auto turn = [&](const char* op, const std::string& a, const std::string& b, int index) {
+    const std::string at = fmt::format("{}/{}", path, index);
+    return w.add(op, at + "/" + op,
+                 {w.add("Mul", at + "/cos/Mul", {a, shared.cos}),
+                  w.add("Mul", at + "/sin/Mul", {b, shared.sin})});
+  };
+  std::vector<std::string> turned = {turn("Sub", parts[0], parts[1], 0),
+                                     turn("Add", parts[1], parts[0], 1)};
+  if (rest > 0) turned.push_back(parts[2]);
+  const std::string out = path + "/Concat/output_0";
+  add_int_attribute(w.node("Concat", path + "/Concat", turned, {out}), "axis", -1);
+  return out;
+}
+
+std::string write_plain_attention(GraphWriter& w, int32_t layer, const std::string& input,
+                                  const Shared& shared) {
+  const Decoder& d = w.decoder;
+  const int64_t heads = d.n_heads, kv = d.n_kv_heads, size = d.head_size, group = heads / kv;
+  const std::string path = layer_path(layer, "attn");
+  const std::vector<std::string> qkv = write_projections(w, layer, input);
+  // Heads of keys that several queries share get a dimension of their own, over which the product
+  // broadcasts.
+  const auto split_heads = [&](const std::string& name, const std::string& x, int64_t n) {
+    const std::string at = path + "/" + name;
+    const std::string split = write_reshape(w, at + "/Reshape", x, {0, 0, n, size});
+    return write_transpose(w, at + "/Transpose", split, {0, 2, 1, 3});
+  };
+  std::string q = write_rotation(w, path + "/q_rotary", split_heads("q", qkv[0], heads), shared);
+  const std::string k = write_rotation(w, path + "/k_rotary", split_heads("k", qkv[1], kv), shared);
+  std::string v = split_heads("v", qkv[2], kv);
+  std::string keys = write_transpose(w, path + "/keys/Transpose", k, {0, 1, 3, 2});
+  if (group > 1) {
+    q = write_reshape(w, path + "/q_group/Reshape", q, {0, kv, group, -1, size});
+    keys = write_unsqueeze(w, path + "/keys/Unsqueeze", keys, 2);
+    v = write_unsqueeze(w, path + "/v/Unsqueeze", v, 2);
+  }
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d.head_size)));
+  const std::string scores =
+      w.add("Mul", path + "/scores/Mul",
+            {w.add("MatMul", path + "/scores/MatMul", {q, keys}), w.float_scalar(scale)});
+  const std::string masked = w.add("Add", path + "/scores/Add", {scores, shared.mask});
+  const std::string weights = path + "/Softmax/output_0";
+  add_int_attribute(w.node("Softmax", path + "/Softmax", {masked}, {weights}), "axis", -1);
+  std::string out = w.add("MatMul", path + "/values/MatMul", {weights, v});
+  if (group > 1) out = write_reshape(w, path + "/out_group/Reshape", out, {0, heads, -1, size});
+  out = write_transpose(w, path + "/out/Transpose", out, {0, 2, 1, 3});
+  out = write_reshape(w, path + "/out/Reshape", out, {0, 0, heads * size});
+  return write_output_projection(w, layer, out);
+}
+
+}  // namespace
+
+Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form) {
+  const Decoder& d = w.decoder;
+  w.input("input_ids", DType::i64, {"batch_size", "sequence_length"});
+  w.output("logits", w.io == DType::bf16 ? DType::f32 : w.io,
+           {"batch_size", "sequence_length", std::to_string(d.vocab)});
+  const Shared shared = write_shared(w);
+  std::string x = write_embedding(w, form);
+  const auto n_layers = static_cast<int32_t>(d.n_layers);
+  for (int32_t i = 0; i < n_layers; ++i) {
+    const auto add = [&](const char* name, const std::string& update) {
+      x = w.add("Add", layer_path(i, std::string(name) + "/Add"), {x, update});
+    };
+    const std::string first =
+        write_plain_norm(w, fmt::format("layers.{}/input_layernorm", i), Part::attn_norm, i, x);
+    add("attn_residual", write_plain_attention(w, i, first, shared));
+    const std::string second =
+        d.parallel_residual
+            ? first
+            : write_plain_norm(w, fmt::format("layers.{}/post_attention_layernorm", i),
+                               Part::mlp_norm, i, x);
+    add("mlp_residual", d.moe ? write_moe(w, i, second, 0, 0) : write_mlp(w, i, second));
+  }
+  write_head(w, write_plain_norm(w, fmt::format("layers.{}/final_norm_layernorm", n_layers),
+                                 Part::final_norm, -1, x));
+  return w.error();
+}
+
+}  // namespace phiquant::format
