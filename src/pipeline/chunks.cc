@@ -1,0 +1,176 @@
+#include "pipeline/chunks.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace phiquant {
+namespace {
+
+constexpr uint64_t kDefaultMemory = 400'000'000;
+constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20;
+constexpr uint64_t kTileBytes = 512
+                                << 10;  // floats of one tile: half of a common second-level cache
+
+uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+uint64_t round_up(uint64_t a, uint64_t b) { return ceil_div(a, b) * b; }
+
+// Cuts 0..total into nearly equal parts of at most about `aim`, starts being multiples of `step`.
+template <class Emit>
+void split(uint64_t total, uint64_t aim, uint64_t step, Emit emit) {
+  const uint64_t parts = std::max<uint64_t>(1, ceil_div(total, std::max<uint64_t>(1, aim)));
+  const uint64_t size = round_up(ceil_div(total, parts), step);
+  for (uint64_t at = 0; at < total; at += size) emit(at, std::min(total, at + size));
+}
+
+uint64_t source_value_bytes(const WeightSource& w, uint64_t values) {
+  if (const auto* dense = std::get_if<DenseStorage>(&w.storage))
+    return values * dtype_bits(dense->data.dtype) / 8;
+  return values * std::get<BlockStorage>(w.storage).bits / 8;
+}
+
+Chunk weight_chunk(const WeightSource& w, uint32_t job, Region region) {
+  Chunk chunk{job, false, region, 0};
+  chunk.source_bytes = source_value_bytes(w, uint64_t{region.rows()} * region.cols());
+  return chunk;
+}
+
+struct Cutter {
+  const Plan& plan;
+  const ChunkLimits& limits;
+  uint32_t job;
+  std::vector<Chunk>& out;
+
+  void operator()(const CopyJob& j) const {
+    split(j.source.bytes->size_bytes(), limits.chunk_bytes, 4096, [&](uint64_t a, uint64_t b) {
+      out.push_back({job, false, {0, 1, a, b}, b - a});
+    });
+  }
+  void operator()(const CastJob& j) const {
+    const uint64_t size = std::max(1u, dtype_bits(j.source.dtype) / 8);
+    split(j.source.bytes->size_bytes() / size, limits.chunk_bytes / 4, 4096,
+          [&](uint64_t a, uint64_t b) {
+            out.push_back({job, false, {0, 1, a, b}, (b - a) * size});
+          });
+  }
+  void operator()(const DecodeJob& j) const {
+    const WeightSource& w = j.source;
+    const uint64_t aim = limits.chunk_bytes / sizeof(float);
+    if (j.out_orientation == Orientation::kn)
+      split(w.k, std::max<uint64_t>(1, aim / w.n), 64, [&](uint64_t a, uint64_t b) {
+        out.push_back(weight_chunk(w, job, {a, b, 0, w.n}));
+      });
+    else
+      split(w.n, std::max<uint64_t>(1, aim / w.k), 8, [&](uint64_t a, uint64_t b) {
+        out.push_back(weight_chunk(w, job, {0, w.k, a, b}));
+      });
+  }
+  void operator()(const BlockJob& j) const {
+    const WeightSource& w = j.source;
+    const uint64_t block = j.params.block_size;
+    if (j.scheme->packing == Packing::k_major) {
+      // Two blocks at least, four of 2 bits: zero points of neighbouring blocks share bytes when N
+      // is odd.
+      const uint64_t step = block * (8 / j.params.bits);
+      split(w.k, std::max<uint64_t>(1, limits.chunk_bytes / 2 / w.n), step,
+            [&](uint64_t a, uint64_t b) {
+              out.push_back(weight_chunk(w, job, {a, b, 0, w.n}));
+            });
+      return;
+    }
+    const uint64_t row_bytes =
+        j.scheme->packing == Packing::n_major ? w.k : ceil_div(w.k * j.params.bits, 8);
+    const uint64_t cols =
+        std::min(tile_columns(w, w.k, block, limits.chunk_bytes),
+                 std::max<uint64_t>(64, 2 * limits.chunk_bytes / std::max<uint64_t>(1, row_bytes)));
+    split(w.n, cols, 64, [&](uint64_t a, uint64_t b) {
+      out.push_back(weight_chunk(w, job, {0, w.k, a, b}));
+    });
+  }
+  void operator()(const AffineJob& j) const {
+    const WeightSource& w = j.source;
+    const uint64_t values = limits.chunk_bytes / 2 / sizeof(float);
+    if (orientation_of(j) == Orientation::kn)
+      split(w.k, std::max<uint64_t>(1, values / w.n), 8, [&](uint64_t a, uint64_t b) {
+        out.push_back(weight_chunk(w, job, {a, b, 0, w.n}));
+      });
+    else
+      split(w.n, std::max<uint64_t>(1, values / w.k), 8, [&](uint64_t a, uint64_t b) {
+        out.push_back(weight_chunk(w, job, {0, w.k, a, b}));
+      });
+  }
+};
+
+}  // namespace
+
+ChunkLimits chunk_limits(const ExecuteOptions& options) {
+  ChunkLimits limits;
+  limits.workers =
+      options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  const uint64_t memory = options.max_memory_bytes ? options.max_memory_bytes : kDefaultMemory;
+  // A worker holds a tile, its decoded twin, codes and staging: about four times a chunk's aim.
+  limits.chunk_bytes = std::clamp<uint64_t>(memory / (limits.workers * 6), kMinChunk, kMaxChunk);
+  return limits;
+}
+
+uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
+                      uint64_t chunk_bytes) {
+  const uint64_t tile = std::min(kTileBytes, chunk_bytes);
+  uint64_t cols = tile / (sizeof(float) * std::max<uint64_t>(1, std::min(step, rows)));
+  if (const uint64_t held = TileReader::held_bytes_per_column(weight, rows))
+    cols = std::min(cols, chunk_bytes / 2 / held);
+  return std::max<uint64_t>(64, cols / 64 * 64);
+}
+
+bool needs_reduction(const Job& job) {
+  if (const auto* block = std::get_if<BlockJob>(&job))
+    return block->scheme->step_errors && block->params.iterations == 0;
+  return std::holds_alternative<AffineJob>(job);
+}
+
+std::vector<Stage> make_stages(const Plan& plan, const ChunkLimits& limits) {
+  std::vector<Stage> stages(1);
+  for (uint32_t i = 0; i < plan.jobs.size(); ++i) {
+    std::vector<Chunk> chunks;
+    std::visit(Cutter{plan, limits, i, chunks}, plan.jobs[i]);
+    if (needs_reduction(plan.jobs[i])) {
+      for (Chunk chunk : chunks) {
+        chunk.reduce = true;
+        stages.back().chunks.push_back(chunk);
+      }
+      stages.emplace_back();
+    }
+    stages.back().chunks.insert(stages.back().chunks.end(), chunks.begin(), chunks.end());
+  }
+  return stages;
+}
+
+uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLimits& limits) {
+  const uint64_t staging = 4 << 20;
+  const uint64_t values = uint64_t{chunk.region.rows()} * chunk.region.cols();
+  const auto& job = plan.jobs[chunk.job];
+  if (std::holds_alternative<CopyJob>(job)) return staging + chunk.source_bytes;
+  if (std::holds_alternative<CastJob>(job)) return staging + chunk.source_bytes + 8 * values;
+  if (const auto* decode = std::get_if<DecodeJob>(&job))
+    return staging + 16 * values +
+           chunk.region.cols() *
+               TileReader::held_bytes_per_column(decode->source, chunk.region.rows());
+  if (const auto* affine = std::get_if<AffineJob>(&job))
+    return staging + 16 * values +
+           chunk.region.cols() *
+               TileReader::held_bytes_per_column(affine->source, chunk.region.rows());
+  const auto& block = std::get<BlockJob>(job);
+  const bool k_major = block.scheme->packing == Packing::k_major;
+  const uint64_t cols =
+      k_major ? std::min<uint64_t>(chunk.region.cols(),
+                                   tile_columns(block.source, chunk.region.rows(),
+                                                block.params.block_size, limits.chunk_bytes))
+              : chunk.region.cols();
+  const uint64_t tile = 3 * sizeof(float) * cols * block.params.block_size;
+  const uint64_t held = cols * TileReader::held_bytes_per_column(block.source, chunk.region.rows());
+  const uint64_t unpacked = block.scheme->packing == Packing::nbits ? 0 : values;
+  const uint64_t parameters =
+      16 * chunk.region.cols() * ceil_div(chunk.region.rows(), block.params.block_size);
+  return staging + tile + held + unpacked + values * block.params.bits / 8 + parameters;
+}
+
+}  // namespace phiquant

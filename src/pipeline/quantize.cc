@@ -1,0 +1,184 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/atomic_output.h"
+#include "core/cancel.h"
+#include "format/genai.h"
+#include "format/onnx_format.h"
+#include "model/onnx_loader.h"
+#include "phiquant/convert.h"
+#include "pipeline/execute.h"
+
+namespace phiquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Replacing a folder that holds the input, or the input file itself, would destroy the user's
+// model.
+Result<void> refuse_input_as_output(const std::vector<fs::path>& files, const fs::path& output) {
+  // The folder too: a link to the input inside the output would be lost.
+  for (const fs::path& file : files)
+    if (path_is_within(file, output) || path_is_within(fs::absolute(file).parent_path(), output))
+      return Error{Errc::usage,
+                   fmt::format("{}: the output would replace the input file {} (choose another -o)",
+                               output.string(), file.string())};
+  return {};
+}
+
+Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
+  PHIQUANT_ASSIGN(const Checkpoint checkpoint,
+                  open_checkpoint(options.input, {options.follow_symlinks, options.text_only,
+                                                  options.merge_lora}));
+  PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, options.output));
+  return plan_genai(checkpoint, options, extras);
+}
+
+Result<Plan> plan_of(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
+  if (looks_like_checkpoint(options.input)) return plan_checkpoint(options, extras);
+  if (options.target != Target::cpu || options.recipe != Recipe::standard ||
+      options.format == OutputFormat::genai || options.mixed_layers || options.text_only ||
+      options.merge_lora != MergeLora::none)
+    return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format genai, --mixed-layers, "
+                                          "--text-only and --merge-lora are for "
+                                          "checkpoint folders (with config.json and safetensors)",
+                                          options.input.string())};
+  PHIQUANT_ASSIGN(OnnxModel model, load_onnx(options.input, {options.follow_symlinks}));
+  PHIQUANT_TRY(refuse_input_as_output(model.files, options.output));
+  return plan_onnx(std::move(model), options, extras);
+}
+
+const std::string& source_name(const Job& job) {
+  return std::visit([](const auto& j) -> const std::string& { return j.source.name; }, job);
+}
+
+QuantizeReport start_report(const Plan& plan, const QuantizeOptions& options,
+                            const ExecuteOptions& execution) {
+  QuantizeReport report;
+  for (const PlanRow& row : plan.rows) report.rows.push_back({row, std::nullopt});
+  report.warnings = plan.warnings;
+  for (const OutFile& file : plan.files) {
+    report.files.push_back({file.path, file.size_bytes});
+    report.output_bytes += file.size_bytes;
+  }
+  report.input_bytes = plan.input_bytes;
+  report.peak_memory_bytes = planned_memory_bytes(plan, execution);
+  report.free_disk_bytes = free_disk_bytes(options.output);
+  report.dry_run = options.dry_run;
+  return report;
+}
+
+const char* kind_of(const NonFinite& bad) { return std::isnan(bad.value) ? "NaN" : "infinity"; }
+
+Error refuse_non_finite(const Plan& plan, const NonFinite& bad, const QuantizeOptions& options) {
+  return {Errc::verify,
+          fmt::format("{}: tensor '{}': {} at element {} (leave out --strict to keep it)",
+                      options.input.string(), source_name(plan.jobs[bad.job]), kind_of(bad),
+                      bad.flat_index)};
+}
+
+// Weights that cannot be quantized for NaN or infinities: an error under --strict, otherwise they
+// stay floats.
+Result<void> judge_non_finite(const Plan& plan, const ExecuteResult& result,
+                              const QuantizeOptions& options, OnnxPlanExtras& extras,
+                              std::vector<std::string>& warnings) {
+  for (const NonFinite& bad : result.non_finite) {
+    if (options.strict) return refuse_non_finite(plan, bad, options);
+    const std::string& name = source_name(plan.jobs[bad.job]);
+    extras.keep_float.insert(name);
+    warnings.push_back(fmt::format("tensor '{}' holds {} at element {} and stays float", name,
+                                   kind_of(bad), bad.flat_index));
+  }
+  return {};
+}
+
+// Values that a 16-bit float could not hold, and those that were no numbers before: reported, and
+// an error under --strict.
+Result<void> judge_casts(const Plan& plan, const ExecuteResult& result,
+                         const QuantizeOptions& options, std::vector<std::string>& warnings) {
+  for (const NonFinite& bad : result.cast_non_finite) {
+    if (options.strict) return refuse_non_finite(plan, bad, options);
+    warnings.push_back(fmt::format("tensor '{}' holds {} at element {}",
+                                   source_name(plan.jobs[bad.job]), kind_of(bad), bad.flat_index));
+  }
+  for (size_t j = 0; j < plan.jobs.size(); ++j) {
+    const auto& error = result.errors[j];
+    if (!error || error->overflowed + error->underflowed == 0) continue;
+    const std::string what =
+        fmt::format("tensor '{}': {} values overflow and {} underflow in {}",
+                    source_name(plan.jobs[j]), error->overflowed, error->underflowed,
+                    kPrecisionNames[static_cast<size_t>(options.precision)]);
+    if (options.strict)
+      return Error{
+          Errc::verify,
+          fmt::format("{}: {} (try --precision bf16, or leave the tensor out with --exclude)",
+                      options.input.string(), what)};
+    if (error->overflowed > 0) warnings.push_back(what);
+  }
+  return {};
+}
+
+struct Attempt {
+  Plan plan;
+  std::unique_ptr<AtomicOutput> output;
+  ExecuteResult result;
+};
+
+Result<Attempt> attempt(const QuantizeOptions& options, Plan plan, const ExecuteOptions& execution,
+                        const Progress& progress) {
+  std::vector<OutputFileSpec> files;
+  for (const OutFile& file : plan.files) files.push_back({file.path, file.size_bytes});
+  PHIQUANT_ASSIGN(auto output, AtomicOutput::create(options.output, files,
+                                                    {plan.is_directory, options.force, true}));
+  if (progress.step) progress.step("quantizing");
+  PHIQUANT_ASSIGN(ExecuteResult result, execute(plan, *output, execution, progress));
+  return Attempt{std::move(plan), std::move(output), std::move(result)};
+}
+
+}  // namespace
+
+Result<QuantizeReport> quantize(const QuantizeOptions& options, const Progress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  const ExecuteOptions execution{options.threads, options.max_memory_bytes, options.measure_error};
+  OnnxPlanExtras extras;
+  std::vector<std::string> warnings;
+  if (progress.step) progress.step("planning");
+  PHIQUANT_ASSIGN(Plan plan, plan_of(options, extras));
+  if (options.dry_run) {
+    std::error_code ec;
+    if (!options.force && fs::exists(options.output, ec))
+      plan.warnings.push_back(
+          fmt::format("{} exists: the run will need --force", options.output.string()));
+    return start_report(plan, options, execution);
+  }
+
+  PHIQUANT_ASSIGN(Attempt done, attempt(options, std::move(plan), execution, progress));
+  // Rare: found only while streaming, so the plan is made again without these weights. Experts of
+  // one tensor come apart at the first repetition, and the bad one is left out at the second.
+  constexpr int kMaxRepetitions = 2;
+  for (int n = 0; !done.result.non_finite.empty(); ++n) {
+    if (n == kMaxRepetitions)
+      return refuse_non_finite(done.plan, done.result.non_finite.front(), options);
+    PHIQUANT_TRY(judge_non_finite(done.plan, done.result, options, extras, warnings));
+    done.output.reset();
+    PHIQUANT_ASSIGN(Plan again, plan_of(options, extras));
+    PHIQUANT_ASSIGN(done, attempt(options, std::move(again), execution, progress));
+  }
+  PHIQUANT_TRY(judge_casts(done.plan, done.result, options, warnings));
+  if (progress.step) progress.step("committing");
+  QuantizeReport report = start_report(done.plan, options, execution);
+  if (cancelled()) return Error{Errc::cancelled, "interrupted; the output was not touched"};
+  PHIQUANT_TRY(done.output->commit());
+
+  report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
+  for (ReportRow& row : report.rows)
+    if (row.plan.job) row.error = done.result.errors[*row.plan.job];
+  report.total_sqnr_db = done.result.total_sqnr_db;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace phiquant

@@ -1,0 +1,156 @@
+#include "pipeline/run_job.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace phiquant {
+
+Result<void> write_tensor(const RunContext& context, TensorId id, uint64_t offset,
+                          std::span<const std::byte> bytes) {
+  const OutTensor& tensor = context.plan.tensors[id];
+  return context.output.write_at(tensor.file, tensor.offset + offset, bytes);
+}
+
+std::byte* buffer_for(const RunContext& context, AlignedBuffer& buffer, TensorId id,
+                      uint64_t offset, size_t size) {
+  return buffer.resize(size,
+                       static_cast<size_t>((context.plan.tensors[id].offset + offset) % 4096));
+}
+
+Result<void> write_floats(const RunContext& context, Workspace& work, TensorId id, uint64_t first,
+                          std::span<const float> values) {
+  const DType to = context.plan.tensors[id].dtype;
+  const size_t size = dtype_bits(to) / 8;
+  if (to == DType::f32) return write_tensor(context, id, first * size, std::as_bytes(values));
+  std::byte* out = buffer_for(context, work.plane, id, first * size, values.size() * size);
+  quant::CastStats ignored;
+  quant::cast(reinterpret_cast<const std::byte*>(values.data()), DType::f32, values.size(), out, to,
+              CastRule::ieee, ignored);
+  return write_tensor(context, id, first * size, {out, values.size() * size});
+}
+
+bool note_non_finite(const WeightSource& weight, const Chunk& chunk, uint64_t k, uint64_t n,
+                     std::span<const float> x, size_t cols, JobState& state) {
+  const size_t at = quant::first_non_finite(x.data(), x.size());
+  if (at == x.size()) return false;
+  const uint64_t row = k + at / cols, column = n + at % cols;
+  const auto* dense = std::get_if<DenseStorage>(&weight.storage);
+  const bool kn = !dense || dense->orientation == Orientation::kn;
+  const uint64_t flat = kn ? row * weight.n + column : column * weight.k + row;
+  const std::lock_guard lock(state.mutex);
+  if (!state.non_finite || flat < state.non_finite->flat_index)
+    state.non_finite = NonFinite{chunk.job, flat, x[at]};
+  return true;
+}
+
+namespace {
+
+Result<void> run_copy(const RunContext& context, const CopyJob& job, const Chunk& chunk,
+                      Workspace& work) {
+  const size_t size = chunk.region.cols();
+  std::byte* buffer = buffer_for(context, work.codes, job.out, chunk.region.n0, size);
+  PHIQUANT_TRY(job.source.bytes->read(chunk.region.n0, {buffer, size}));
+  return write_tensor(context, job.out, chunk.region.n0, {buffer, size});
+}
+
+// Original and result as floats, in runs that fit the cache.
+void measure_cast(const std::byte* in, DType from, const std::byte* out, DType to, size_t n,
+                  Workspace& work, quant::ErrorSums& sums) {
+  constexpr size_t kRun = 4096;
+  if (!is_weight_float(from) || !is_weight_float(to)) return;
+  work.x.resize(std::max(work.x.size(), kRun));
+  work.y.resize(std::max(work.y.size(), kRun));
+  for (size_t at = 0; at < n; at += kRun) {
+    const size_t count = std::min(kRun, n - at);
+    const float* x = reinterpret_cast<const float*>(in) + at;
+    if (from != DType::f32) {
+      quant::to_f32(in + at * dtype_bits(from) / 8, from, count, work.x.data());
+      x = work.x.data();
+    }
+    quant::to_f32(out + at * dtype_bits(to) / 8, to, count, work.y.data());
+    const size_t cols = count % 64 == 0 ? 64 : count;
+    quant::error_sums(x, work.y.data(), cols, count / cols, cols, sums);
+  }
+}
+
+// A cast passes NaN and infinities on; the report names the first.
+void note_cast_non_finite(const CastJob& job, const Chunk& chunk, size_t n, Workspace& work,
+                          JobState& state) {
+  if (!is_weight_float(job.source.dtype)) return;
+  work.x.resize(std::max(work.x.size(), n));
+  quant::to_f32(work.raw.data(), job.source.dtype, n, work.x.data());
+  const size_t at = quant::first_non_finite(work.x.data(), n);
+  if (at == n) return;
+  const uint64_t index = chunk.region.n0 + at;
+  const std::lock_guard lock(state.mutex);
+  if (!state.cast_non_finite || index < state.cast_non_finite->flat_index)
+    state.cast_non_finite = NonFinite{chunk.job, index, work.x[at]};
+}
+
+Result<void> run_cast(const RunContext& context, const CastJob& job, const Chunk& chunk,
+                      JobState& state, Workspace& work, ChunkOutcome& outcome) {
+  const DType from = job.source.dtype, to = context.plan.tensors[job.out].dtype;
+  const size_t from_size = dtype_bits(from) / 8, to_size = dtype_bits(to) / 8,
+               n = chunk.region.cols();
+  work.raw.resize(std::max(work.raw.size(), n * from_size));
+  PHIQUANT_TRY(
+      job.source.bytes->read(chunk.region.n0 * from_size, {work.raw.data(), n * from_size}));
+  std::byte* out = buffer_for(context, work.codes, job.out, chunk.region.n0 * to_size, n * to_size);
+  quant::cast(work.raw.data(), from, n, out, to, job.rule, outcome.cast);
+  if (outcome.cast.nan + outcome.cast.inf > 0) note_cast_non_finite(job, chunk, n, work, state);
+  if (context.measure) measure_cast(work.raw.data(), from, out, to, n, work, outcome.error);
+  return write_tensor(context, job.out, chunk.region.n0 * to_size, {out, n * to_size});
+}
+
+Result<void> run_decode(const RunContext& context, const DecodeJob& job, const Chunk& chunk,
+                        Workspace& work, ChunkOutcome& outcome) {
+  const WeightSource& w = job.source;
+  const Region& r = chunk.region;
+  const size_t count = r.rows() * r.cols();
+  work.x.resize(std::max(work.x.size(), count));
+  PHIQUANT_TRY(work.reader.begin(w, r));
+  PHIQUANT_TRY(work.reader.tile(r.k0, r.k1, work.x.data()));
+  const float* values = work.x.data();
+  uint64_t first = r.k0 * w.n + r.n0;  // kn chunks hold whole rows
+  if (job.out_orientation == Orientation::nk) {
+    work.y.resize(std::max(work.y.size(), count));
+    quant::transpose(values, r.cols(), r.rows(), r.cols(), work.y.data(), r.rows());
+    values = work.y.data();
+    first = r.n0 * w.k;
+  }
+  const DType to = context.plan.tensors[job.out].dtype;
+  const size_t size = dtype_bits(to) / 8;
+  std::byte* out = buffer_for(context, work.codes, job.out, first * size, count * size);
+  quant::cast(reinterpret_cast<const std::byte*>(values), DType::f32, count, out, to, job.rule,
+              outcome.cast);
+  if (context.measure && to != DType::f32)
+    measure_cast(reinterpret_cast<const std::byte*>(values), DType::f32, out, to, count, work,
+                 outcome.error);
+  return write_tensor(context, job.out, first * size, {out, count * size});
+}
+
+}  // namespace
+
+Result<void> finish_reduction(const RunContext& context, uint32_t job,
+                              std::span<const Chunk> chunks, std::span<const ChunkOutcome> outcomes,
+                              JobState& state) {
+  if (state.non_finite) return {};
+  if (const auto* block = std::get_if<BlockJob>(&context.plan.jobs[job]))
+    return finish_block_reduction(*block, job, chunks, outcomes, state);
+  return finish_affine_reduction(context, std::get<AffineJob>(context.plan.jobs[job]), state);
+}
+
+Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& state,
+                       Workspace& work, ChunkOutcome& outcome) {
+  const Job& job = context.plan.jobs[chunk.job];
+  if (const auto* copy = std::get_if<CopyJob>(&job)) return run_copy(context, *copy, chunk, work);
+  if (const auto* cast = std::get_if<CastJob>(&job))
+    return run_cast(context, *cast, chunk, state, work, outcome);
+  if (const auto* decode = std::get_if<DecodeJob>(&job))
+    return run_decode(context, *decode, chunk, work, outcome);
+  if (const auto* block = std::get_if<BlockJob>(&job))
+    return run_block(context, *block, chunk, state, work, outcome);
+  return run_affine(context, std::get<AffineJob>(job), chunk, state, work, outcome);
+}
+
+}  // namespace phiquant
