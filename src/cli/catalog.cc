@@ -1,0 +1,57 @@
+#include "cli/catalog.h"
+
+#include <cstdlib>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/options.h"
+#include "core/nearest.h"
+#include "phiquant/scheme.h"
+#include "quant/kernels.h"
+
+namespace phiquant::cli {
+
+std::vector<SchemeLine> scheme_lines() {
+  std::vector<SchemeLine> lines;
+  for (const Scheme& scheme : block_schemes()) {
+    std::vector<std::string_view> precisions;
+    if (scheme.bits_mask & (1u << 4)) precisions.push_back("int4");
+    if (scheme.bits_mask & (1u << 8)) precisions.push_back("int8");
+    lines.push_back(
+        {scheme.name, precisions, scheme.symmetric, scheme.asymmetric, true, scheme.summary});
+  }
+  for (const GraphScheme& scheme : graph_schemes()) {
+    const bool integer = scheme.precision == Precision::int8;
+    lines.push_back({scheme.name,
+                     {kPrecisionNames[static_cast<size_t>(scheme.precision)]},
+                     integer,
+                     integer,
+                     false,
+                     scheme.summary});
+  }
+  return lines;
+}
+
+std::vector<FormatLine> format_lines() {
+  return {{"onnx", "ONNX model, weights inline or in external data files; read and written"}};
+}
+
+std::vector<TargetLine> target_lines() {
+  std::vector<TargetLine> lines;
+  for (const std::string_view name : quant::available_targets())
+    lines.push_back({name, name == quant::active_target()});
+  return lines;
+}
+
+Result<void> apply_simd_variable() {
+  const char* wanted = std::getenv("PHIQUANT_SIMD");
+  if (wanted == nullptr || *wanted == '\0' || quant::force_target(wanted)) return {};
+  return Error{
+      Errc::usage,
+      fmt::format("PHIQUANT_SIMD={}: unknown or not offered by this CPU{}; wanted one of {}",
+                  wanted, did_you_mean(wanted, quant::available_targets()),
+                  fmt::join(quant::available_targets(), ", "))};
+}
+
+}  // namespace phiquant::cli

@@ -1,0 +1,40 @@
+#include <string>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/catalog.h"
+#include "cli/commands.h"
+#include "cli/report_json.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
+
+namespace phiquant::cli {
+namespace {
+
+std::string zero_points(const SchemeLine& scheme) {
+  if (scheme.symmetric && scheme.asymmetric) return "sym, asym";
+  return scheme.symmetric ? "sym" : scheme.asymmetric ? "asym" : "-";
+}
+
+std::string list_text() {
+  Table schemes("lllll"), formats("ll"), targets("ll");
+  schemes.row({"name", "precision", "codes", "blocks", "what it is"});
+  for (const SchemeLine& s : scheme_lines())
+    schemes.row({std::string(s.name), fmt::format("{}", fmt::join(s.precisions, ", ")),
+                 zero_points(s), s.blocks ? "16-256" : "-", std::string(s.summary)});
+  for (const FormatLine& f : format_lines())
+    formats.row({std::string(f.name), std::string(f.summary)});
+  for (const TargetLine& t : target_lines())
+    targets.row({std::string(t.name), t.active ? "in use" : ""});
+  return "Schemes (--scheme)\n" + schemes.text(2) + "\nFormats\n" + formats.text(2) +
+         "\nCPU targets (PHIQUANT_SIMD)\n" + targets.text(2);
+}
+
+}  // namespace
+
+Result<void> run_list(const Request& request) {
+  return print(request.json ? list_json() : list_text());
+}
+
+}  // namespace phiquant::cli

@@ -1,0 +1,413 @@
+#include "cli/options.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cli/values.h"
+#include "phiquant/scheme.h"
+
+namespace phiquant::cli {
+namespace {
+
+using R = Result<void>;
+using S = std::string_view;
+
+// ---- Setters shared by several rows ----
+
+template <auto Member>
+R set_flag(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.*Member, parse_flag(text));
+  return {};
+}
+template <auto Member>
+R set_quantize_flag(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.*Member, parse_flag(text));
+  return {};
+}
+template <auto Member>
+R set_size(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.*Member, parse_size(text));
+  return {};
+}
+template <auto Member>
+R append(Request& q, S text) {
+  (q.quantize.*Member).emplace_back(text);
+  return {};
+}
+template <auto Member>
+R set_table_bits(Request& q, S text) {
+  q.quantize.*Member = text == "keep"   ? TableBits::keep
+                       : text == "int8" ? TableBits::int8
+                                        : TableBits::int4;
+  return {};
+}
+
+R set_precision(Request& q, S text) {
+  const auto at = std::find(std::begin(kPrecisionNames), std::end(kPrecisionNames), text);
+  q.quantize.precision = static_cast<Precision>(at - std::begin(kPrecisionNames));
+  q.precision_given = true;
+  return {};
+}
+R set_target(Request& q, S text) {
+  const auto at = std::find(std::begin(kTargetNames), std::end(kTargetNames), text);
+  q.quantize.target = static_cast<Target>(at - std::begin(kTargetNames));
+  return {};
+}
+R set_merge_lora(Request& q, S text) {
+  q.quantize.merge_lora = text == "vision"   ? MergeLora::vision
+                          : text == "speech" ? MergeLora::speech
+                                             : MergeLora::none;
+  return {};
+}
+R set_block_size(Request& q, S text) {
+  const auto size = parse_count(text, 16, 256);
+  if (!size || (*size & (*size - 1)) != 0)
+    return Error{Errc::usage, "wanted a power of two from 16 to 256 (try 32)"};
+  q.quantize.block_size = static_cast<uint32_t>(*size);
+  return {};
+}
+R set_accuracy_level(Request& q, S text) {
+  PHIQUANT_ASSIGN(const uint64_t level, parse_count(text, 0, 4));
+  q.quantize.accuracy_level = static_cast<int>(level);
+  return {};
+}
+R set_threads(Request& q, S text) {
+  PHIQUANT_ASSIGN(const uint64_t threads, parse_count(text, 1, 1024));
+  q.quantize.threads = static_cast<unsigned>(threads);
+  return {};
+}
+R set_symmetric(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.symmetric_given, parse_flag(text));
+  if (q.symmetric_given) q.quantize.symmetric = true;
+  return {};
+}
+R set_asymmetric(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.asymmetric_given, parse_flag(text));
+  if (q.asymmetric_given) q.quantize.symmetric = false;
+  return {};
+}
+R set_keep_io_types(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.keep_io_types, parse_flag(text));
+  q.keep_io_types_given = true;
+  return {};
+}
+R set_max_memory(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.max_memory_bytes, parse_size(text));
+  constexpr uint64_t kLeast = 16'000'000;  // a tile of each stage for one thread
+  if (q.quantize.max_memory_bytes < kLeast) return Error{Errc::usage, "wanted at least 16M"};
+  return {};
+}
+R set_max_file_size(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.max_file_size, parse_size(text));
+  if (q.quantize.max_file_size == 0)
+    return Error{Errc::usage, "wanted more than 0 (leave it out for no limit)"};
+  return {};
+}
+R set_progress(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.progress, parse_flag(text));
+  return {};
+}
+R set_color(Request& q, S text) {
+  q.color = text == "auto"     ? ColorMode::automatic
+            : text == "always" ? ColorMode::always
+                               : ColorMode::never;
+  return {};
+}
+R set_fail_below(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.fail_below_sqnr_db, parse_decimal(text));
+  return {};
+}
+// A split at commas: "Add,Mul" is two op types.
+R set_op_block_list(Request& q, S text) {
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    if (comma > 0) q.quantize.op_block_list.emplace_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return {};
+}
+R set_help(HelpMode mode, Request& q) {
+  q.help = mode;
+  return {};
+}
+
+// ---- The table ----
+
+constexpr Option kOptions[] = {
+    {kOnQuantize, true, "--output", 'o', Kind::path, "OUT", "", "",
+     "Folder to make, or one file ending in .onnx",
+     "A folder gets model.onnx and, if large, model.onnx.data. It appears whole or not at all.",
+     [](Request& q, S text) -> R {
+       q.quantize.output = text;
+       return {};
+     }},
+    {kOnQuantize, true, "--precision", 'p', Kind::choice, "P", "int4 int8 fp16 bf16 fp32", "",
+     "What to make: int4, int8, fp16, bf16 or fp32",
+     "int4 and int8 quantize the weights of linear layers; fp16 and bf16 convert the whole graph; "
+     "fp32 turns quantized "
+     "and 16-bit models back into plain float.",
+     set_precision},
+    {kOnQuantize, true, "--scheme", 0, Kind::scheme, "NAME", "", "by precision and style",
+     "Exact quantization rule, see 'phiquant list'", "",
+     [](Request& q, S text) -> R {
+       q.quantize.scheme = text;
+       return {};
+     }},
+    {kOnQuantize, true, "--block-size", 0, Kind::value, "N", "", "32",
+     "Values that share a scale: 16, 32, ... 256", "Smaller blocks are more accurate and larger.",
+     set_block_size},
+    {kOnQuantize, false, "--symmetric", 0, Kind::flag, "", "", "the scheme's default",
+     "Codes without a zero point", "", set_symmetric},
+    {kOnQuantize, false, "--asymmetric", 0, Kind::flag, "", "", "",
+     "Codes with a zero point per block", "", set_asymmetric},
+    {kOnQuantize, false, "--accuracy-level", 0, Kind::value, "N", "", "4",
+     "MatMulNBits arithmetic: 0 (unset) to 4 (int8)",
+     "1 fp32, 2 fp16, 3 bf16, 4 int8 activations; 0 leaves the attribute out.", set_accuracy_level},
+    {kOnQuantize, true, "--style", 0, Kind::choice, "STYLE", "contrib qdq", "contrib",
+     "Operators: contrib (MatMulNBits) or qdq (standard)",
+     "contrib needs ONNX Runtime; qdq uses DequantizeLinear, for runtimes with standard operators "
+     "only (int4: opset "
+     "21).",
+     [](Request& q, S text) -> R {
+       q.quantize.style = text == "qdq" ? Style::qdq : Style::contrib;
+       return {};
+     }},
+    {kOnQuantize, true, "--search", 0, Kind::flag, "", "", "",
+     "Search better scales (slower, data-free)",
+     "Weighted least squares over candidate scales of each block.",
+     set_quantize_flag<&QuantizeOptions::search>},
+    {kOnQuantize, false, "--uniform", 0, Kind::flag, "", "", "",
+     "int4: quantize lm_head to int4 too",
+     "By default lm_head gets 8 bits, because 4 bits there ruin some Phi models.",
+     set_quantize_flag<&QuantizeOptions::uniform>},
+    {kOnQuantize, true, "--target", 0, Kind::choice, "EP", "cpu cuda dml webgpu", "cpu",
+     "Checkpoints: where the graph is to run",
+     "The execution provider of ONNX Runtime. cpu: int4, int8, fp32; cuda: int4, int8, fp16, bf16, "
+     "fp32; dml and "
+     "webgpu: int4, fp16.",
+     set_target},
+    {kOnQuantize, false, "--recipe", 0, Kind::choice, "NAME", "default builder", "default",
+     "Checkpoints: our defaults, or the model builder's",
+     "builder makes what ONNX Runtime GenAI's model builder makes with the same options: uniform "
+     "int4, tied embeddings "
+     "quantized.",
+     [](Request& q, S text) -> R {
+       q.quantize.recipe = text == "builder" ? Recipe::builder : Recipe::standard;
+       return {};
+     }},
+    {kOnQuantize, false, "--format", 0, Kind::choice, "FORMAT", "genai onnx",
+     "genai for checkpoints", "Checkpoints: genai (ONNX Runtime GenAI) or onnx (plain)",
+     "onnx writes standard operators from input_ids to logits, without a cache; with --style qdq "
+     "for every runtime.",
+     [](Request& q, S text) -> R {
+       q.quantize.format = text == "onnx" ? OutputFormat::onnx : OutputFormat::genai;
+       return {};
+     }},
+    {kOnQuantize, false, "--mixed-layers", 0, Kind::flag, "", "", "",
+     "Checkpoints, int4: 8 bits for sensitive layers",
+     "The qkv and down projections of the first and last eighth of the layers and of every third "
+     "between.",
+     set_quantize_flag<&QuantizeOptions::mixed_layers>},
+    {kOnQuantize, false, "--text-only", 0, Kind::flag, "", "", "",
+     "Checkpoints: take the text part of a multimodal model", "",
+     set_quantize_flag<&QuantizeOptions::text_only>},
+    {kOnQuantize, false, "--merge-lora", 0, Kind::choice, "NAME", "none vision speech", "none",
+     "Checkpoints: adapter to merge into the weights", "For Phi-4-multimodal, with --text-only.",
+     set_merge_lora},
+    {kOnQuantize, false, "--include", 0, Kind::list, "GLOB", "", "everything that can be quantized",
+     "Only nodes or tensors whose name matches",
+     "* stands for any text, ? for one character. May be given many times. A glob that matches "
+     "nothing is an error.",
+     append<&QuantizeOptions::include>},
+    {kOnQuantize, true, "--exclude", 0, Kind::list, "GLOB", "", "",
+     "Leave matching nodes or tensors as they are", "May be given many times; wins over --include.",
+     append<&QuantizeOptions::exclude>},
+    {kOnQuantize, false, "--embeddings", 0, Kind::choice, "BITS", "keep int8 int4", "keep",
+     "Embedding tables: keep, int8 or int4", "", set_table_bits<&QuantizeOptions::embeddings>},
+    {kOnQuantize, false, "--lm-head", 0, Kind::choice, "BITS", "keep int8 int4", "int8 under int4",
+     "The last linear layer: keep, int8 or int4", "", set_table_bits<&QuantizeOptions::lm_head>},
+    {kOnQuantize, false, "--keep-io-types", 0, Kind::toggle, "", "", "yes",
+     "fp16, bf16: graph inputs and outputs stay fp32", "", set_keep_io_types},
+    {kOnQuantize, false, "--op-block-list", 0, Kind::list, "OP,...", "", "",
+     "fp16, bf16: more op types that stay fp32",
+     "Added to the built-in list. May be given many times.", set_op_block_list},
+    {kOnQuantize, false, "--strict", 0, Kind::flag, "", "", "",
+     "Fail on NaN or infinite weights and on fp16 overflow",
+     "Without it such weights are kept as they are, or saturated, and reported. Exit code 5.",
+     set_quantize_flag<&QuantizeOptions::strict>},
+    {kOnQuantize | kOnCompare, false, "--threads", 0, Kind::value, "N", "", "all cores",
+     "Worker threads", "The output does not depend on it.", set_threads},
+    {kOnQuantize, false, "--max-memory", 0, Kind::value, "SIZE", "", "400M",
+     "Bound on buffers, 16M or more",
+     "Sizes: K, M, G, T are powers of 1000; Ki, Mi, Gi, Ti powers of 1024.", set_max_memory},
+    {kOnQuantize, false, "--external-data-threshold", 0, Kind::value, "SIZE", "", "1024",
+     "Smaller tensors stay inside model.onnx", "0 puts every tensor into the data file.",
+     set_size<&QuantizeOptions::external_data_threshold>},
+    {kOnQuantize, false, "--max-file-size", 0, Kind::value, "SIZE", "", "no limit",
+     "Split external data over files of this size", "A tensor is never split.", set_max_file_size},
+    {kOnQuantize, true, "--dry-run", 0, Kind::flag, "", "", "",
+     "Show the plan and exact sizes; write nothing",
+     "Reads headers only. Also prints the peak memory and the free disk space.",
+     set_quantize_flag<&QuantizeOptions::dry_run>},
+    {kOnQuantize, true, "--report", 0, Kind::path, "FILE.json", "", "", "Write the report as JSON",
+     "Its fields are described in docs/cli.md.",
+     [](Request& q, S text) -> R {
+       q.report = text;
+       return {};
+     }},
+    {kOnQuantize, true, "--force", 0, Kind::flag, "", "", "",
+     "Replace an existing output (or report)", "The old one stands until the new one is complete.",
+     set_quantize_flag<&QuantizeOptions::force>},
+    {kOnQuantize | kOnInspect, false, "--follow-symlinks", 0, Kind::flag, "", "", "",
+     "Accept external data behind links that leave the folder",
+     "Links inside a Hugging Face cache always work.",
+     set_quantize_flag<&QuantizeOptions::follow_symlinks>},
+    {kOnQuantize, false, "--measure-error", 0, Kind::toggle, "", "", "yes",
+     "SQNR, cosine and largest error of each tensor",
+     "Costs some CPU time; the output is the same.",
+     set_quantize_flag<&QuantizeOptions::measure_error>},
+    {kOnCompare, true, "--fail-below-sqnr", 0, Kind::value, "DB", "", "",
+     "Exit with 5 if a pair of tensors is below DB decibels", "The result is printed all the same.",
+     set_fail_below},
+    {kOnEveryVerb, true, "--json", 0, Kind::flag, "", "", "", "Print the result as JSON", "",
+     set_flag<&Request::json>},
+    {kOnQuantize | kOnInspect | kOnCompare, true, "--quiet", 'q', Kind::flag, "", "", "",
+     "Errors only: no summary, steps or warnings",
+     "Results of inspect, compare, --dry-run and --json are still printed.",
+     set_flag<&Request::quiet>},
+    {kOnQuantize | kOnInspect | kOnCompare, true, "--verbose", 'v', Kind::flag, "", "", "",
+     "Every tensor, and details", "", set_flag<&Request::verbose>},
+    {kOnQuantize | kOnCompare, false, "--progress", 0, Kind::toggle, "", "", "on a terminal",
+     "Show a progress bar on stderr", "", set_progress},
+    {kOnEveryVerb | kOnProgram, false, "--color", 0, Kind::choice, "WHEN", "auto always never",
+     "auto", "Colour of messages on stderr", "auto: on a terminal, unless NO_COLOR is set.",
+     set_color},
+    {kOnProgram, true, "--generate", 0, Kind::choice, "KIND", "man bash zsh fish", "",
+     "Print the man page or shell completions", "",
+     [](Request& q, S text) -> R {
+       q.generate = text;
+       return {};
+     }},
+    {kOnProgram, true, "--version", 'V', Kind::flag, "", "", "", "Print the version", "",
+     set_flag<&Request::version>},
+    {kOnEveryVerb | kOnProgram, true, "-h", 0, Kind::flag, "", "", "",
+     "This page: the options most used", "",
+     [](Request& q, S) { return set_help(HelpMode::brief, q); }},
+    {kOnEveryVerb | kOnProgram, true, "--help", 0, Kind::flag, "", "", "",
+     "All options, exit codes and examples", "",
+     [](Request& q, S) { return set_help(HelpMode::full, q); }},
+};
+
+constexpr VerbInfo kVerbs[] = {
+    {Verb::quantize, kOnQuantize, "quantize", "IN -o OUT --precision P", 1,
+     "Convert a model to another precision",
+     "Reads the ONNX model IN (a file, or a folder holding one) and writes OUT. A Phi checkpoint "
+     "(a "
+     "folder with config.json and safetensors, as downloaded) becomes a folder for ONNX Runtime "
+     "GenAI. The plan is made "
+     "from headers; "
+     "weights are then streamed, so memory stays small whatever the model's size. The output is "
+     "complete or "
+     "untouched, and its bytes do not depend on the machine or on the number of threads.",
+     "phiquant quantize model.onnx -o phi-int4 --precision int4\n"
+     "phiquant quantize phi/ -o phi-int4.onnx -p int4 --block-size 128 --asymmetric\n"
+     "phiquant quantize phi/ -o phi-fp16 -p fp16 --op-block-list Softmax,LayerNormalization "
+     "--strict\n"
+     "phiquant quantize phi/ -o phi-int4 -p int4 --dry-run\n"
+     "phiquant quantize Phi-3.5-mini-instruct/ -o phi-genai -p int4 --target cpu"},
+    {Verb::inspect, kOnInspect, "inspect", "FILE", 1, "Show what a model holds",
+     "Prints properties, inputs and outputs, operators and tensors of the ONNX model FILE (or of "
+     "the folder holding "
+     "one), with the precisions that each tensor can be converted to. Reads headers only.",
+     "phiquant inspect model.onnx\nphiquant inspect phi-int4 --json"},
+    {Verb::compare, kOnCompare, "compare", "A B", 2, "Measure how far B's weights are from A's",
+     "Pairs the weights of two models by name, dequantizes both and prints SQNR, cosine and "
+     "largest error of each "
+     "pair. A is the original, B the quantized model.",
+     "phiquant compare model.onnx phi-int4\nphiquant compare model.onnx phi-int4 --fail-below-sqnr "
+     "15"},
+    {Verb::list, kOnList, "list", "", 0, "List schemes, formats and CPU targets",
+     "Prints what --scheme accepts, the file formats, and the instruction sets that this CPU "
+     "offers. The environment "
+     "variable PHIQUANT_SIMD forces one of them; the output is the same bytes with each.",
+     "phiquant list\nphiquant list --json"},
+};
+
+constexpr GraphScheme kGraphSchemes[] = {
+    {"qdq_channel", Precision::int8, "8 bits, one scale per output channel, DequantizeLinear"},
+    {"qdq_tensor", Precision::int8, "8 bits, one scale per tensor, DequantizeLinear"},
+    {"dynamic", Precision::int8,
+     "8-bit activations too, as quantize_dynamic: one weight scale per tensor"},
+    {"dynamic_channel", Precision::int8, "the same, one weight scale per output channel"},
+    {"fp16", Precision::fp16, "whole graph in float16"},
+    {"bf16", Precision::bf16, "whole graph in bfloat16"},
+    {"fp32", Precision::fp32, "whole graph in float32, quantized weights decoded"},
+};
+
+constexpr ExitCode kExitCodes[] = {
+    {0, "done"},
+    {1, "a file could not be read or written, or the disk is full"},
+    {2, "the command line is wrong, or the output exists already"},
+    {3, "the input breaks its own format"},
+    {4, "the input is sound, but this program cannot handle it"},
+    {5, "a check failed: --strict, --fail-below-sqnr, nothing to compare"},
+    {130, "cancelled by Ctrl-C or SIGTERM"},
+};
+
+}  // namespace
+
+std::span<const Option> options() { return kOptions; }
+std::span<const VerbInfo> verbs() { return kVerbs; }
+std::span<const GraphScheme> graph_schemes() { return kGraphSchemes; }
+std::span<const ExitCode> exit_codes() { return kExitCodes; }
+
+const VerbInfo& verb_info(Verb verb) {
+  return *std::find_if(std::begin(kVerbs), std::end(kVerbs),
+                       [&](const VerbInfo& v) { return v.verb == verb; });
+}
+
+const VerbInfo* find_verb(std::string_view name) {
+  for (const VerbInfo& verb : kVerbs)
+    if (verb.name == name) return &verb;
+  return nullptr;
+}
+
+const GraphScheme* find_graph_scheme(std::string_view name) {
+  for (const GraphScheme& scheme : kGraphSchemes)
+    if (scheme.name == name) return &scheme;
+  return nullptr;
+}
+
+std::vector<const Option*> options_of(unsigned verb_bit) {
+  std::vector<const Option*> found;
+  for (const Option& option : kOptions)
+    if (option.verbs & verb_bit) found.push_back(&option);
+  return found;
+}
+
+std::vector<std::string> choices_of(const Option& option) {
+  std::vector<std::string> words;
+  if (option.kind == Kind::scheme) {
+    for (const Scheme& scheme : block_schemes()) words.emplace_back(scheme.name);
+    for (const GraphScheme& scheme : kGraphSchemes) words.emplace_back(scheme.name);
+  }
+  for (std::string_view rest = option.choices; !rest.empty();) {
+    const size_t blank = std::min(rest.find(' '), rest.size());
+    words.emplace_back(rest.substr(0, blank));
+    rest.remove_prefix(std::min(blank + 1, rest.size()));
+  }
+  return words;
+}
+
+std::string option_syntax(const Option& option) {
+  std::string text;
+  if (option.short_name) text = std::string("-") + option.short_name + ", ";
+  if (option.kind == Kind::toggle)
+    text.append("--[no-]").append(option.name.substr(2));
+  else
+    text += option.name;
+  if (!option.value_name.empty()) text.append(" ").append(option.value_name);
+  return text;
+}
+
+}  // namespace phiquant::cli
