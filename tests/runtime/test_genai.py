@@ -1,0 +1,317 @@
+"""Checkpoints to ONNX Runtime GenAI folders: the model builder's graphs and bytes, transformers' logits, real generation."""
+import functools
+import hashlib
+import json
+import shutil
+import unittest
+
+import numpy as np
+import onnx
+import onnxruntime_genai as og
+
+import genai_graph
+import support
+
+DATA = support.ROOT / "tests/data/genai"
+CHECKPOINTS = ("phi3-tiny", "phi4-tiny", "phi3-4k-tiny", "phi2-tiny", "phimoe-tiny")
+BUILT = ("phi3-tiny", "phi4-tiny", "phi3-4k-tiny", "phi2-tiny")       # those that the builder can convert
+NUMPY = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+
+
+@functools.lru_cache(maxsize=None)
+def reference(checkpoint):
+    return json.loads((DATA / f"{checkpoint}.json").read_text())
+
+
+def convert(checkpoint, *options):
+    return support.cached(genai_graph.checkpoint(checkpoint), options)
+
+
+def config_of(checkpoint):
+    return json.loads((genai_graph.checkpoint(checkpoint) / "config.json").read_text())
+
+
+@functools.lru_cache(maxsize=None)
+def recorded(checkpoint):
+    return np.load(genai_graph.checkpoint(checkpoint) / "logits.npz")
+
+
+def logits(folder, ids):
+    """Logits of a prompt with an empty cache."""
+    session = support.open_session(folder)
+    decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
+    feed = {}
+    for i in session.get_inputs():
+        kind = NUMPY[i.type]
+        if i.name == "input_ids":
+            feed[i.name] = np.asarray([ids], kind)
+        elif i.name == "attention_mask":
+            feed[i.name] = np.ones((1, len(ids)), kind)
+        elif i.name == "position_ids":
+            feed[i.name] = np.arange(len(ids), dtype=kind)[None]
+        else:
+            feed[i.name] = np.zeros((1, decoder["num_key_value_heads"], 0, decoder["head_size"]), kind)
+    return session.run(["logits"], feed)[0][0].astype(np.float64)
+
+
+def plain_logits(folder, ids, config=()):
+    return support.open_session(folder, config).run(["logits"], {"input_ids": np.asarray([ids], np.int64)})[0][0].astype(np.float64)
+
+
+def greedy(folder, prompt, tokens):
+    """What onnxruntime-genai generates."""
+    model = og.Model(str(folder))
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=len(prompt) + tokens, min_length=len(prompt) + tokens, do_sample=False)
+    generator = og.Generator(model, params)
+    generator.append_tokens(np.asarray([prompt], np.int32))
+    while not generator.is_done():
+        generator.generate_next_token()
+    return [int(t) for t in generator.get_sequence(0)][len(prompt):]
+
+
+def nudged(folder, seed):
+    """A copy of the graph with 1 of 20 values of each rope table moved by one unit in the last place."""
+    model, random = support.load(folder), np.random.default_rng(seed)
+    tables = [a.t for n in model.graph.node if n.op_type == "If" for b in n.attribute for c in b.g.node for a in c.attribute]
+    tables += [t for t in model.graph.initializer if genai_graph.is_rope_table(t.name)]
+    for table in tables:
+        values = onnx.numpy_helper.to_array(table).copy()
+        moved = random.random(values.shape) < 0.05
+        values[moved] = np.nextafter(values[moved], np.where(random.random(values.shape) < 0.5, -2, 2)[moved].astype(values.dtype))
+        table.CopyFrom(onnx.numpy_helper.from_array(values, table.name))
+    copy = support.scratch("nudged")
+    copy.mkdir()
+    onnx.save(model, str(copy / "model.onnx"))
+    (copy / "genai_config.json").write_bytes((folder / "genai_config.json").read_bytes())
+    return copy
+
+
+def float_slack(checkpoint, keys):
+    """Rounding of float sums along the deepest path: each addition errs by at most half a unit in the last place. Two
+    programs that differ in the order of sums only are this close, relative to the norm."""
+    c = config_of(checkpoint)
+    hidden, ffn = c["hidden_size"], c["intermediate_size"]
+    layer = hidden + hidden // c["num_attention_heads"] + keys + hidden + hidden + ffn + 2 * hidden
+    return (c["num_hidden_layers"] * layer + hidden) * 2.0**-24
+
+
+class Builder(unittest.TestCase):
+    """--recipe builder against what the real builder wrote."""
+
+    def each(self, check):
+        for checkpoint in BUILT:
+            for variant, entry in reference(checkpoint).items():
+                with self.subTest(checkpoint=checkpoint, variant=variant):
+                    check(checkpoint, entry, convert(checkpoint, "--recipe", "builder", *entry["options"]))
+
+    def test_every_tensor_has_the_builders_bytes(self):
+        def check(_checkpoint, entry, out):
+            ours = {k: hashlib.sha256(v).hexdigest()[:16] for k, v in genai_graph.tensors(support.load(out)).items()
+                    if not genai_graph.is_rope_table(k)}
+            self.assertEqual(ours, entry["tensors"])
+        self.each(check)
+
+    def test_the_graph_is_the_builders(self):
+        def check(_checkpoint, entry, out):
+            if "graph" in entry:
+                graph = onnx.load(str(out / "model.onnx"), load_external_data=False).graph
+                self.assertEqual(genai_graph.digest(graph), entry["graph"])
+        self.each(check)
+
+    def test_genai_config_is_the_builders(self):
+        self.each(lambda _checkpoint, entry, out:
+                  self.assertEqual(json.loads((out / "genai_config.json").read_text()), entry["config"]))
+
+    def test_epsilon_is_the_configs(self):
+        for checkpoint in CHECKPOINTS:
+            config = config_of(checkpoint)
+            wanted = np.float32(config.get("layer_norm_eps", config.get("rms_norm_eps")))
+            graph = onnx.load(str(convert(checkpoint, "-p", "fp32") / "model.onnx"), load_external_data=False).graph
+            found = {a.f for n in graph.node for a in n.attribute if a.name == "epsilon"}
+            self.assertEqual(found, {wanted}, checkpoint)
+
+    def test_generates_the_builders_tokens(self):
+        seen = 0
+        for checkpoint in BUILT:
+            if checkpoint == "phi2-tiny":
+                continue                        # there the builder's epsilon is wrong
+            for variant, entry in reference(checkpoint).items():
+                for length, wanted in entry.get("greedy", {}).items():
+                    with self.subTest(checkpoint=checkpoint, variant=variant, prompt=length):
+                        out = convert(checkpoint, "--recipe", "builder", *entry["options"])
+                        prompt = [int(t) for t in recorded(checkpoint)[f"{length}_ids"]]
+                        self.check_tokens(out, prompt, greedy(out, prompt, len(wanted)), wanted)
+                        seen += 1
+        self.assertEqual(seen, 14)
+
+    def check_tokens(self, out, prompt, found, wanted):
+        """Equal; or equal up to a tie that the last bits of the rope tables decide. Those are torch's in the builder's
+        files, one unit in the last place off the nearest float in 1 of 20 values, and the nearest float in ours."""
+        if found == wanted:
+            return
+        at = next(i for i, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1])
+        ids = prompt + found[:at]
+        last = logits(out, ids)[-1]
+        spread = max(np.abs(logits(nudged(out, seed), ids)[-1] - last).max() for seed in range(4))
+        self.assertLessEqual(abs(last[found[at]] - last[wanted[at]]), 2 * spread, f"token {at} differs, and it is no tie")
+
+
+class Transformers(unittest.TestCase):
+    """Float graphs against logits and greedy tokens that transformers computed in float32."""
+
+    def test_logits(self):
+        for checkpoint in CHECKPOINTS:
+            for length in ("short", "long"):
+                with self.subTest(checkpoint=checkpoint, prompt=length):
+                    ids, wanted = (recorded(checkpoint)[f"{length}_{what}"] for what in ("ids", "logits"))
+                    found = logits(convert(checkpoint, "-p", "fp32"), ids)[-len(wanted):]
+                    difference = support.relative_difference([wanted.astype(np.float64)], [found])
+                    self.assertLess(difference, float_slack(checkpoint, len(ids)))
+
+    def test_greedy_tokens(self):
+        for checkpoint in CHECKPOINTS:
+            for length in ("short", "long"):
+                with self.subTest(checkpoint=checkpoint, prompt=length):
+                    prompt = [int(t) for t in recorded(checkpoint)[f"{length}_ids"]]
+                    wanted = [int(t) for t in recorded(checkpoint)[f"{length}_greedy"]]
+                    found = greedy(convert(checkpoint, "-p", "fp32"), prompt, len(wanted))
+                    self.assertEqual(found, wanted)
+
+
+class PlainOnnx(unittest.TestCase):
+    """--format onnx: standard operators, input_ids to logits."""
+
+    def test_logits_are_those_of_transformers(self):
+        for checkpoint in CHECKPOINTS:
+            for length in ("short", "long"):
+                with self.subTest(checkpoint=checkpoint, prompt=length):
+                    ids, wanted = (recorded(checkpoint)[f"{length}_{what}"] for what in ("ids", "logits"))
+                    found = plain_logits(convert(checkpoint, "--format", "onnx", "-p", "fp32"), ids)[-len(wanted):]
+                    difference = support.relative_difference([wanted.astype(np.float64)], [found])
+                    self.assertLess(difference, float_slack(checkpoint, len(ids)))
+
+    def test_qdq_needs_no_contrib_operator_and_computes_what_its_codes_say(self):
+        for checkpoint in CHECKPOINTS:
+            for options in (("-p", "int4"), ("-p", "int8")):
+                with self.subTest(checkpoint=checkpoint, options=options):
+                    out = convert(checkpoint, "--format", "onnx", "--style", "qdq", *options)
+                    onnx.checker.check_model(str(out / "model.onnx"), full_check=True)
+                    graph = onnx.load(str(out / "model.onnx"), load_external_data=False).graph
+                    self.assertEqual({n.domain for n in graph.node}, {""})
+                    decoded = support.quantize(out, "-p", "fp32")
+                    ids = recorded(checkpoint)["short_ids"]
+                    exact = plain_logits(out, ids, support.FLOAT_ARITHMETIC)
+                    difference = support.relative_difference([plain_logits(decoded, ids)], [exact])
+                    self.assertLess(difference, float_slack(checkpoint, len(ids)))
+
+    def test_int8_is_close_to_the_float_model(self):
+        # Half a step of 1 / 127 of each channel's largest weight: a transposed or misplaced weight is far beyond 1/5.
+        for checkpoint in ("phi3-tiny", "phi3-4k-tiny", "phi2-tiny"):
+            ids, wanted = (recorded(checkpoint)[f"short_{what}"] for what in ("ids", "logits"))
+            found = plain_logits(convert(checkpoint, "--format", "onnx", "--style", "qdq", "-p", "int8"), ids)
+            self.assertLess(support.relative_difference([wanted.astype(np.float64)], [found]), 0.2, checkpoint)
+
+
+class Folder(unittest.TestCase):
+    def test_tokenizer_files_are_copied_byte_for_byte(self):
+        for checkpoint in CHECKPOINTS:
+            source, out = genai_graph.checkpoint(checkpoint), convert(checkpoint, "-p", "int4")
+            for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+                self.assertEqual((out / name).read_bytes(), (source / name).read_bytes(), f"{checkpoint}/{name}")
+
+    def test_every_default_generates(self):
+        for checkpoint in CHECKPOINTS:
+            for precision in ("int4", "int8"):
+                with self.subTest(checkpoint=checkpoint, precision=precision):
+                    prompt = [int(t) for t in recorded(checkpoint)["short_ids"]]
+                    self.assertEqual(len(greedy(convert(checkpoint, "-p", precision), prompt, 8)), 8)
+
+    def test_dry_run_says_the_exact_sizes(self):
+        for checkpoint in CHECKPOINTS:
+            for precision in ("int4", "int8", "fp32"):
+                planned = support.report(genai_graph.checkpoint(checkpoint), "-o", support.scratch("out"), "--dry-run", "-p", precision)
+                self.assertEqual({f["path"]: f["size_bytes"] for f in planned["files"]}, support.files_of(convert(checkpoint, "-p", precision)))
+
+    def test_illegal_pairs_are_refused_with_the_legal_ones(self):
+        for target, precision in (("cpu", "fp16"), ("dml", "int8"), ("webgpu", "fp32")):
+            done = support.run("quantize", genai_graph.checkpoint("phi2-tiny"), "-o", support.scratch("out"), "--target", target,
+                               "-p", precision, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("cpu: int4, int8, fp32", done.stderr)
+
+
+class Quality(unittest.TestCase):
+    """KL divergence to the float model: our int4 against the builder's."""
+
+    def test_default_int4(self):
+        ids = np.load(support.ROOT / "tests/data/eval_ids.npy")[:8192]
+        parts = [ids[i:i + support.WINDOW] for i in range(0, len(ids), support.WINDOW)]
+        runs = {name: [logits(convert("phi3-tiny", *options), part) for part in parts] for name, options in (
+            ("float", ("-p", "fp32")), ("ours", ("-p", "int4")), ("builder", ("-p", "int4", "--recipe", "builder")))}
+        kl = {name: support.perplexity.score(parts, runs[name], runs["float"])["kl"] for name in ("ours", "builder")}
+        self.assertLess(kl["ours"] * 1.5, kl["builder"])
+        size = {name: sum(support.files_of(convert("phi3-tiny", *options))[f] for f in ("model.onnx", "model.onnx.data"))
+                for name, options in (("ours", ("-p", "int4")), ("builder", ("-p", "int4", "--recipe", "builder")))}
+        self.assertLess(size["ours"], 1.12 * size["builder"])
+
+
+# Router weights near a tie decide which expert sees a token; the recorded logits show both branches of the mixer.
+class Experts(unittest.TestCase):
+    def test_quantized_experts_compute_what_their_codes_say(self):
+        out = convert("phimoe-tiny", "-p", "int4", "--accuracy-level", "1")
+        plain = onnx.load(str(convert("phimoe-tiny", "-p", "fp32") / "model.onnx"))
+        quantized = support.Graph(support.load(out))
+        weights = {}
+        for node in quantized.model.graph.node:
+            if node.op_type == "MatMulNBits":
+                weights[node.input[1].rsplit("_Q", 1)[0]] = support.decode_nbits(quantized, node)
+            elif node.op_type == "QMoE":
+                weights.update(self.decode_experts(quantized, node))
+        for tensor in plain.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
+        decoded = support.scratch("decoded")
+        decoded.mkdir()
+        onnx.save(plain, str(decoded / "model.onnx"))
+        (decoded / "genai_config.json").write_bytes((out / "genai_config.json").read_bytes())
+        for length in ("short", "long"):
+            ids = recorded("phimoe-tiny")[f"{length}_ids"]
+            difference = support.relative_difference([logits(decoded, ids)], [logits(out, ids)])
+            self.assertLess(difference, float_slack("phimoe-tiny", len(ids)))
+
+    def test_an_expert_with_nan_stays_float_and_alone(self):
+        folder = support.scratch("checkpoint")
+        shutil.copytree(genai_graph.checkpoint("phimoe-tiny"), folder)
+        bad = "model.layers.0.block_sparse_moe.experts.1.w2.weight"
+        shard = folder / json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"][bad]
+        data = bytearray(shard.read_bytes())
+        size = int.from_bytes(data[:8], "little")
+        begin = 8 + size + json.loads(data[8:8 + size])[bad]["data_offsets"][0]
+        data[begin:begin + 2] = b"\xc0\x7f"            # a bfloat16 NaN
+        shard.unlink()
+        shard.write_bytes(data)
+        out = support.quantize(folder, "-p", "int4")
+        nodes = onnx.load(str(out / "model.onnx"), load_external_data=False).graph.node
+        self.assertEqual([n.name for n in nodes if n.op_type == "QMoE"], ["/model/layers.1/moe/QMoE"])
+        floats = [n.name for n in nodes if n.op_type == "MatMul" and "experts" in n.name]
+        self.assertEqual(floats, ["/model/layers.0/moe/experts.1/down_proj/MatMul"])
+        self.assertEqual(support.run("quantize", folder, "-o", support.scratch("out"), "-p", "int4", "--strict", check=False).returncode, 5)
+
+    @staticmethod
+    def decode_experts(graph, node):
+        layer = node.name.split("/")[2].removeprefix("layers.")
+        out = {}
+        for code, scale, names in ((2, 3, ("gate_proj", "up_proj")), (5, 6, ("down_proj",))):
+            codes, scales = graph.array(node.input[code]), graph.array(node.input[scale])
+            for expert in range(codes.shape[0]):
+                values = support.unpack(codes[expert], 4).astype(np.float32).reshape(*scales[expert].shape, 32) - 8
+                rows = (values * scales[expert][..., None]).reshape(scales.shape[1], -1)
+                for i, name in enumerate(names):       # rows of gate and up by turns
+                    key = f"model.layers.{layer}.moe.experts.{expert}.{name}.MatMul.weight"
+                    out[key] = np.ascontiguousarray(rows[i::len(names)].T)
+        return out
+
+
+if __name__ == "__main__":
+    unittest.main()
