@@ -96,7 +96,7 @@ struct BlockJob {
 // A weight to 8-bit codes with one scale and offset per column of N or per tensor: the range is
 // found first (a reduction over the whole weight), then the codes are written.
 struct AffineJob {
-  WeightSource source;  // DenseStorage
+  WeightSource source;  // dense, or blocks that are encoded again
   bool per_channel = true;
   bool symmetric = true;
   bool is_signed = true;  // int8, else uint8
