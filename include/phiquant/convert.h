@@ -26,7 +26,7 @@ enum class Recipe : uint8_t {
   standard,
   builder
 };  // our defaults, or those of ONNX Runtime GenAI's model builder
-enum class OutputFormat : uint8_t { automatic, genai, onnx };
+enum class OutputFormat : uint8_t { automatic, genai, onnx, gguf, mlx };
 
 // What the user asked for. Defaults are the command line's.
 struct QuantizeOptions {
@@ -61,6 +61,14 @@ struct QuantizeOptions {
   bool mixed_layers = false;  // int4: int8 for qkv and down projections of the sensitive layers
   bool text_only = false;     // the text part of a multimodal checkpoint
   MergeLora merge_lora = MergeLora::none;
+  // GGUF only:
+  std::filesystem::path imatrix;          // importance of columns, from llama-imatrix; empty: none
+  std::vector<std::string> tensor_types;  // "GLOB=TYPE" over GGUF tensor names, the first wins
+  std::string token_embedding_type, output_tensor_type;  // "q8_0"; empty: by the mix
+  bool pure = false;                                     // every weight gets the scheme's base type
+  bool via_f16 = false;  // round to f16 first, as a conversion through an F16 file does
+  // MLX only:
+  std::optional<uint64_t> context;  // tokens the model will be used with: picks the rope factors
 };
 
 struct TensorError {   // of dequantized against original values

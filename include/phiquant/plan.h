@@ -2,6 +2,7 @@
 // pipeline executes it by streaming. Plain data; holds no tensor bytes but small literals.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "phiquant/row_scheme.h"
 #include "phiquant/scheme.h"
 #include "phiquant/tensor.h"
 
@@ -105,7 +107,19 @@ struct AffineJob {
   std::optional<Orientation> orientation = std::nullopt;  // of the codes; empty: the source's
 };
 
-using Job = std::variant<CopyJob, CastJob, DecodeJob, BlockJob, AffineJob>;
+// Rows to blocks of a row scheme (GGUF, MLX).
+struct RowJob {
+  SourceTensor source;  // f32, f16 or bf16; rows of shape.back() values, a multiple of the block
+  const RowScheme* scheme = nullptr;
+  RowParams params;
+  bool via_f16 = false;  // values are rounded to f16 first, as they would be in an F16 file
+  // Importance of each column, or of each column of each of several equal stacks of rows (experts):
+  // [K] or [stacks * K]. Null: none.
+  std::shared_ptr<const std::vector<float>> importance;
+  std::array<TensorId, kMaxRowPlanes> planes = {kNoTensor, kNoTensor, kNoTensor};
+};
+
+using Job = std::variant<CopyJob, CastJob, DecodeJob, BlockJob, AffineJob, RowJob>;
 
 // ---- Output
 // --------------------------------------------------------------------------------------------

@@ -86,6 +86,13 @@ struct Cutter {
       out.push_back(weight_chunk(w, job, {0, w.k, a, b}));
     });
   }
+  void operator()(const RowJob& j) const {
+    const uint64_t k = j.source.shape.back(), rows = element_count(j.source.shape).value_or(0) / k;
+    split(rows, std::max<uint64_t>(1, limits.chunk_bytes / 2 / sizeof(float) / k), 8,
+          [&](uint64_t a, uint64_t b) {
+            out.push_back({job, false, {0, k, a, b}, (b - a) * k * dtype_bits(j.source.dtype) / 8});
+          });
+  }
   void operator()(const AffineJob& j) const {
     const WeightSource& w = j.source;
     const uint64_t values = limits.chunk_bytes / 2 / sizeof(float);
@@ -158,6 +165,10 @@ uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLim
     return staging + 16 * values +
            chunk.region.cols() *
                TileReader::held_bytes_per_column(affine->source, chunk.region.rows());
+  // Stored bytes, codes that are no larger, and two tiles of floats.
+  if (std::holds_alternative<RowJob>(job))
+    return staging + 2 * chunk.source_bytes +
+           2 * sizeof(float) * row_tile_values(chunk.region.rows());
   const auto& block = std::get<BlockJob>(job);
   const bool k_major = block.scheme->packing == Packing::k_major;
   const uint64_t cols =

@@ -46,6 +46,13 @@ constexpr size_t kSubColumns = 128;
 uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
                       uint64_t chunk_bytes);
 
+// Values of a RowJob that are widened, encoded and measured together: whole rows, at least one, and
+// not more than stay in the second-level cache.
+constexpr uint64_t row_tile_values(uint64_t k) {
+  constexpr uint64_t kValues = 32768;
+  return k < kValues ? kValues / k * k : k;
+}
+
 // Upper bound of the buffers that a worker holds while it runs `chunk`.
 uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLimits& limits);
 

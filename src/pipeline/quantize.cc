@@ -6,7 +6,7 @@
 
 #include "core/atomic_output.h"
 #include "core/cancel.h"
-#include "format/genai.h"
+#include "format/formats.h"
 #include "format/onnx_format.h"
 #include "model/onnx_loader.h"
 #include "phiquant/convert.h"
@@ -34,15 +34,15 @@ Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtra
                   open_checkpoint(options.input, {options.follow_symlinks, options.text_only,
                                                   options.merge_lora}));
   PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, options.output));
-  return plan_genai(checkpoint, options, extras);
+  return checkpoint_format(options.format).plan(checkpoint, options, extras);
 }
 
 Result<Plan> plan_of(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
   if (looks_like_checkpoint(options.input)) return plan_checkpoint(options, extras);
   if (options.target != Target::cpu || options.recipe != Recipe::standard ||
-      options.format == OutputFormat::genai || options.mixed_layers || options.text_only ||
-      options.merge_lora != MergeLora::none)
-    return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format genai, --mixed-layers, "
+      (options.format != OutputFormat::automatic && options.format != OutputFormat::onnx) ||
+      options.mixed_layers || options.text_only || options.merge_lora != MergeLora::none)
+    return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format, --mixed-layers, "
                                           "--text-only and --merge-lora are for "
                                           "checkpoint folders (with config.json and safetensors)",
                                           options.input.string())};

@@ -150,6 +150,8 @@ Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& 
     return run_decode(context, *decode, chunk, work, outcome);
   if (const auto* block = std::get_if<BlockJob>(&job))
     return run_block(context, *block, chunk, state, work, outcome);
+  if (const auto* rows = std::get_if<RowJob>(&job))
+    return run_rows(context, *rows, chunk, state, work, outcome);
   return run_affine(context, std::get<AffineJob>(job), chunk, state, work, outcome);
 }
 

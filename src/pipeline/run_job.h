@@ -24,7 +24,7 @@ struct Workspace {
   std::vector<float> turned;         // [column][block]
   std::vector<uint8_t> unpacked;     // one byte a code
   std::vector<std::byte> raw;
-  AlignedBuffer codes, plane;
+  AlignedBuffer codes, plane, third;
 };
 
 // What the chunks of one job share.
@@ -67,6 +67,8 @@ Result<void> run_block(const RunContext&, const BlockJob&, const Chunk&, JobStat
 Result<void> finish_block_reduction(const BlockJob&, uint32_t index, std::span<const Chunk>,
                                     std::span<const ChunkOutcome>, JobState&);
 Result<void> finish_affine_reduction(const RunContext&, const AffineJob&, JobState&);
+Result<void> run_rows(const RunContext&, const RowJob&, const Chunk&, JobState&, Workspace&,
+                      ChunkOutcome&);
 Result<void> run_affine(const RunContext&, const AffineJob&, const Chunk&, JobState&, Workspace&,
                         ChunkOutcome&);
 

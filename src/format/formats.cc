@@ -1,0 +1,24 @@
+#include "format/formats.h"
+
+#include "format/genai.h"
+
+namespace phiquant {
+namespace {
+
+constexpr CheckpointFormat kFormats[] = {
+    {OutputFormat::genai, "genai", "folder for ONNX Runtime GenAI; from checkpoints", plan_genai},
+    {OutputFormat::onnx, "onnx", "ONNX model, weights inline or in external data files",
+     plan_genai},
+};
+
+}  // namespace
+
+std::span<const CheckpointFormat> checkpoint_formats() { return kFormats; }
+
+const CheckpointFormat& checkpoint_format(OutputFormat format) {
+  for (const CheckpointFormat& row : kFormats)
+    if (row.format == format) return row;
+  return kFormats[0];
+}
+
+}  // namespace phiquant

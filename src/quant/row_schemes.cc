@@ -1,0 +1,92 @@
+#include "phiquant/row_scheme.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace phiquant {
+namespace {
+
+// clang-format off
+constexpr std::array<RowScheme, 0> kRowSchemes = {
+};
+// clang-format on
+
+constexpr uint64_t kRun = 16384;  // values decoded at a time, whole blocks
+
+class DecodedRows final : public ByteSource {
+ public:
+  DecodedRows(const RowScheme& scheme, const RowParams& params, uint64_t n_values,
+              std::vector<std::shared_ptr<const ByteSource>> planes)
+      : scheme_(scheme),
+        params_(params),
+        layout_(scheme.layout(params)),
+        n_values_(n_values),
+        planes_(std::move(planes)) {}
+  uint64_t size_bytes() const override { return n_values_ * sizeof(float); }
+
+  Result<void> read(uint64_t offset, std::span<std::byte> out) const override {
+    const uint64_t run = std::max<uint64_t>(1, kRun / layout_.block_size) * layout_.block_size;
+    std::array<std::vector<std::byte>, kMaxRowPlanes> stored;
+    std::vector<float> values(run);
+    while (!out.empty()) {
+      // Whole blocks; of the first and the last one perhaps a part was asked for.
+      const uint64_t first = offset / sizeof(float) / layout_.block_size * layout_.block_size;
+      const uint64_t n = std::min(run, n_values_ - first);
+      RowPlanesView view = {};
+      for (size_t p = 0; p < planes_.size(); ++p) {
+        const uint64_t block_bytes = layout_.block_bytes[p];
+        stored[p].resize(n / layout_.block_size * block_bytes);
+        PHIQUANT_TRY(planes_[p]->read(first / layout_.block_size * block_bytes, stored[p]));
+        view[p] = stored[p].data();
+      }
+      scheme_.decode(view, 1, n, params_, values.data());
+      const uint64_t skip = offset - first * sizeof(float);
+      const auto taken =
+          static_cast<size_t>(std::min<uint64_t>(out.size(), n * sizeof(float) - skip));
+      std::memcpy(out.data(), reinterpret_cast<const std::byte*>(values.data()) + skip, taken);
+      out = out.subspan(taken);
+      offset += taken;
+    }
+    return {};
+  }
+
+ private:
+  const RowScheme& scheme_;
+  RowParams params_;
+  RowLayout layout_;
+  uint64_t n_values_;
+  std::vector<std::shared_ptr<const ByteSource>> planes_;
+};
+
+}  // namespace
+
+std::span<const RowScheme> row_schemes() { return kRowSchemes; }
+
+const RowScheme* find_row_scheme(RowFamily family, std::string_view name) {
+  for (const RowScheme& scheme : row_schemes())
+    if (scheme.family == family && scheme.name == name) return &scheme;
+  return nullptr;
+}
+
+const RowScheme* find_gguf_type(uint32_t type_id) {
+  for (const RowScheme& scheme : row_schemes())
+    if (scheme.family == RowFamily::gguf && scheme.type_id == type_id) return &scheme;
+  return nullptr;
+}
+
+uint64_t row_plane_bytes(const RowScheme& scheme, const RowParams& params, size_t plane,
+                         uint64_t n_values) {
+  const RowLayout layout = scheme.layout(params);
+  return n_values / layout.block_size * layout.block_bytes[plane];
+}
+
+SourceTensor decoded_rows(std::string name, Shape shape, const RowScheme& scheme,
+                          const RowParams& params,
+                          std::vector<std::shared_ptr<const ByteSource>> planes) {
+  const uint64_t n_values = element_count(shape).value_or(0);
+  auto bytes = std::make_shared<DecodedRows>(scheme, params, n_values, std::move(planes));
+  return {std::move(name), DType::f32, std::move(shape), std::move(bytes)};
+}
+
+}  // namespace phiquant
