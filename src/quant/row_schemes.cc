@@ -4,11 +4,32 @@
 #include <cstring>
 #include <utility>
 
+#include "quant/mlx_affine.h"
+#include "quant/mlx_fp.h"
+#include "quant/mxfp4_gguf.h"
+#include "quant/ternary.h"
+
 namespace phiquant {
 namespace {
 
+namespace mlx_affine = quant::mlx_affine;
+namespace mlx_fp = quant::mlx_fp;
+using Fp = mlx_fp::Mode;
+
 // clang-format off
-constexpr std::array<RowScheme, 0> kRowSchemes = {
+using namespace quant;
+using quant::gguf::layout;
+constexpr RowFamily kGguf = RowFamily::gguf;
+constexpr RowScheme kRowSchemes[] = {
+    // name    summary                                      family type imatrix layout  reference, fast, decode
+    {"mxfp4",  "32 x E2M1 floats that share a power of two", kGguf, 39, false, layout<32, 17>, mxfp4_gguf::encode_ref, mxfp4_gguf::encode, mxfp4_gguf::decode},
+    {"tq1_0",  "256 x -1, 0, 1, five in a byte",             kGguf, 34, false, layout<256, 54>, ternary::encode_tq1_ref, ternary::encode_tq1, ternary::decode_tq1},
+    {"tq2_0",  "256 x -1, 0, 1, two bits each",              kGguf, 35, false, layout<256, 66>, ternary::encode_tq2_ref, ternary::encode_tq2, ternary::decode_tq2},
+    // ---- mlx: name, what it is, family, ggml_type, takes importance, layout, reference, fast, decode
+    {"affine", "codes with a scale and an offset for each group", RowFamily::mlx, 0, false, mlx_affine::layout, mlx_affine::encode_ref, mlx_affine::encode, mlx_affine::decode},
+    {"mxfp4", "E2M1 codes, a power of two for each 32", RowFamily::mlx, 0, false, mlx_fp::layout<Fp::mxfp4>, mlx_fp::encode_ref<Fp::mxfp4>, mlx_fp::encode<Fp::mxfp4>, mlx_fp::decode<Fp::mxfp4>},
+    {"nvfp4", "E2M1 codes, an E4M3 scale for each 16", RowFamily::mlx, 0, false, mlx_fp::layout<Fp::nvfp4>, mlx_fp::encode_ref<Fp::nvfp4>, mlx_fp::encode<Fp::nvfp4>, mlx_fp::decode<Fp::nvfp4>},
+    {"mxfp8", "E4M3 codes, a power of two for each 32", RowFamily::mlx, 0, false, mlx_fp::layout<Fp::mxfp8>, mlx_fp::encode_ref<Fp::mxfp8>, mlx_fp::encode<Fp::mxfp8>, mlx_fp::decode<Fp::mxfp8>},
 };
 // clang-format on
 
