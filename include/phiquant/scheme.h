@@ -75,7 +75,6 @@ struct Scheme {
   bool symmetric;          // can be symmetric
   bool asymmetric;         // can be asymmetric
   bool float_zero_points;  // zero points are floats in the scale's dtype (HQQ)
-  bool writes_zero_points_when_symmetric;
   BlockEncode encode_ref;  // the specification
   BlockEncode encode;      // the same bytes, fast
   // Iterative schemes whose stopping rule looks at the whole weight (hqq); null otherwise. A first

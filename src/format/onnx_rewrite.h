@@ -50,6 +50,12 @@ class QuantizedCache {
   std::map<Key, QuantizedNames> made_;
 };
 
+// Adds the tensors of 8-bit codes with one scale and zero point a channel or tensor, named as
+// onnxruntime names them (`<w>_quantized`, `<w>_scale`, `<w>_zero_point`), and the job that fills
+// them. Codes keep the shape and orientation that the weight is stored in.
+QuantizedNames add_affine(Editor& editor, const Candidate& candidate, const Treatment& treatment,
+                          WeightSource source, bool is_signed);
+
 // All of these: Errors unsupported, where the model's opset cannot hold the form and cannot be
 // raised. A Treatment that turns out impossible is changed to keep with its reason.
 Result<std::optional<QuantizedNames>> rewrite_nbits(Editor& editor, const Candidate& candidate,

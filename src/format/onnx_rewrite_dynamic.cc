@@ -7,31 +7,6 @@
 namespace phiquant::format {
 namespace {
 
-QuantizedNames add_weight(Editor& editor, const Candidate& c, const Treatment& t,
-                          WeightSource source) {
-  const std::string& base = c.weight.base;
-  Scope& scope = *c.weight.scope;
-  const Shape per_channel = t.per_channel ? Shape{source.n} : Shape{};
-  QuantizedNames names;
-  names.codes = editor.value_name(base + "_quantized");
-  names.zero_points = editor.value_name(base + "_zero_point");
-  names.scales = editor.value_name(base + "_scale");
-  // As quantize_dynamic: QInt8 is symmetric, QUInt8 is not.
-  const bool is_signed = t.params.symmetric;
-  const DType dtype = is_signed ? DType::i8 : DType::u8;
-  AffineJob job{std::move(source), t.per_channel, t.params.symmetric, is_signed, false,
-                kNoTensor,         kNoTensor,     kNoTensor};
-  job.orientation = c.nk != c.weight.transposed ? Orientation::nk : Orientation::kn;
-  job.scales = editor.add_tensor(scope, c.weight.tensor, names.scales, c.weight.dtype, per_channel);
-  job.zero_points =
-      editor.add_tensor(scope, c.weight.tensor, names.zero_points, dtype, per_channel);
-  job.codes = editor.add_tensor(scope, c.weight.tensor, names.codes, dtype, stored_shape(c.weight));
-  for (const TensorId id : {job.codes, job.scales, job.zero_points})
-    names.bytes += editor.plan.tensors[id].size_bytes;
-  names.job = editor.add_job(std::move(job));
-  return names;
-}
-
 onnx::NodeProto& add_node(Editor& editor, const Candidate& c, const char* op,
                           const std::string& name, const std::vector<std::string>& inputs,
                           const std::string& output) {
@@ -167,7 +142,8 @@ Result<std::optional<QuantizedNames>> rewrite_dynamic(Editor& editor, const Cand
   if (c.role == Role::embedding && c.weight.transposed) return kept("a transposed table");
   PHIQUANT_TRY(editor.require_opset(11, 6, "DynamicQuantizeLinear"));
   const QuantizedNames* made = cache.once(editor, c, t, [&](WeightSource source) {
-    return add_weight(editor, c, t, std::move(source));
+    // As quantize_dynamic: QInt8 is symmetric, QUInt8 is not.
+    return add_affine(editor, c, t, std::move(source), t.params.symmetric);
   });
   if (!made) return std::optional<QuantizedNames>();
   if (c.role == Role::embedding)

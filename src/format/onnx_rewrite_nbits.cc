@@ -25,8 +25,7 @@ namespace {
 uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
 bool writes_zero_points(const Treatment& t) {
-  return !t.params.symmetric || t.scheme->writes_zero_points_when_symmetric ||
-         t.scheme->float_zero_points;
+  return !t.params.symmetric || t.scheme->float_zero_points;
 }
 
 QuantizedNames add_nbits_tensors(Editor& editor, const Candidate& c, const Treatment& t,

@@ -10,6 +10,30 @@
 #include "format/onnx_rewrite.h"
 
 namespace phiquant::format {
+
+QuantizedNames add_affine(Editor& editor, const Candidate& c, const Treatment& t,
+                          WeightSource source, bool is_signed) {
+  const std::string& base = c.weight.base;
+  Scope& scope = *c.weight.scope;
+  const Shape per_channel = t.per_channel ? Shape{source.n} : Shape{};
+  const DType dtype = is_signed ? DType::i8 : DType::u8;
+  QuantizedNames names;
+  names.codes = editor.value_name(base + "_quantized");
+  names.scales = editor.value_name(base + "_scale");
+  names.zero_points = editor.value_name(base + "_zero_point");
+  AffineJob job{std::move(source), t.per_channel, t.params.symmetric, is_signed, false,
+                kNoTensor,         kNoTensor,     kNoTensor};
+  job.orientation = c.nk != c.weight.transposed ? Orientation::nk : Orientation::kn;
+  job.codes = editor.add_tensor(scope, c.weight.tensor, names.codes, dtype, stored_shape(c.weight));
+  job.scales = editor.add_tensor(scope, c.weight.tensor, names.scales, c.weight.dtype, per_channel);
+  job.zero_points =
+      editor.add_tensor(scope, c.weight.tensor, names.zero_points, dtype, per_channel);
+  for (const TensorId id : {job.codes, job.scales, job.zero_points})
+    names.bytes += editor.plan.tensors[id].size_bytes;
+  names.job = editor.add_job(std::move(job));
+  return names;
+}
+
 namespace {
 
 DType block_dtype(const Treatment& t) {
@@ -92,29 +116,6 @@ Result<std::optional<QuantizedNames>> rewrite_blocks(Editor& editor, const Candi
   return std::optional(names);
 }
 
-QuantizedNames add_affine(Editor& editor, const Candidate& c, const Treatment& t,
-                          WeightSource source) {
-  const std::string& base = c.weight.base;
-  Scope& scope = *c.weight.scope;
-  const Shape per_channel = t.per_channel ? Shape{source.n} : Shape{};
-  QuantizedNames names;
-  names.codes = editor.value_name(base + "_quantized");
-  names.scales = editor.value_name(base + "_scale");
-  names.zero_points = editor.value_name(base + "_zero_point");
-  AffineJob job{std::move(source), t.per_channel, t.params.symmetric, true, false,
-                kNoTensor,         kNoTensor,     kNoTensor};
-  job.orientation = c.nk != c.weight.transposed ? Orientation::nk : Orientation::kn;
-  job.codes =
-      editor.add_tensor(scope, c.weight.tensor, names.codes, DType::i8, stored_shape(c.weight));
-  job.scales = editor.add_tensor(scope, c.weight.tensor, names.scales, c.weight.dtype, per_channel);
-  job.zero_points =
-      editor.add_tensor(scope, c.weight.tensor, names.zero_points, DType::i8, per_channel);
-  for (const TensorId id : {job.codes, job.scales, job.zero_points})
-    names.bytes += editor.plan.tensors[id].size_bytes;
-  names.job = editor.add_job(std::move(job));
-  return names;
-}
-
 // The opset that the form needs: a scale a channel since 13, scales of 16-bit floats since 19.
 Result<void> require_affine_opset(Editor& editor, const Candidate& c, Treatment& t) {
   const bool narrow = c.weight.dtype != DType::f32;
@@ -133,7 +134,7 @@ Result<std::optional<QuantizedNames>> rewrite_affine(Editor& editor, const Candi
                                                      Treatment& t, QuantizedCache& cache) {
   PHIQUANT_TRY(require_affine_opset(editor, c, t));
   const QuantizedNames* made = cache.once(editor, c, t, [&](WeightSource source) {
-    return add_affine(editor, c, t, std::move(source));
+    return add_affine(editor, c, t, std::move(source), true);
   });
   if (!made) return std::optional<QuantizedNames>();
   const QuantizedNames& names = *made;

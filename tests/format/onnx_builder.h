@@ -103,6 +103,16 @@ struct Builder {
   }
 };
 
+// y [2, 32] = x [2, 64] * w, of float32.
+inline Builder one_matmul(int64_t opset = 21, int64_t ir_version = 10) {
+  Builder b(opset, ir_version);
+  b.input("x", {2, 64})
+      .output("y", {2, 32})
+      .weight("w", {64, 32})
+      .node("MatMul", "fc", {"x", "w"}, {"y"});
+  return b;
+}
+
 inline onnx::AttributeProto* attribute(onnx::NodeProto* node, const std::string& name,
                                        onnx::AttributeProto::AttributeType type) {
   auto* a = node->add_attribute();
@@ -126,6 +136,12 @@ inline QuantizeOptions options_for(Precision precision) {
   QuantizeOptions o;
   o.precision = precision;
   o.output = "out";
+  return o;
+}
+
+inline QuantizeOptions with_scheme(Precision precision, const std::string& scheme) {
+  QuantizeOptions o = options_for(precision);
+  o.scheme = scheme;
   return o;
 }
 

@@ -11,15 +11,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-Builder one_matmul() {
-  Builder b;
-  b.input("x", {2, 64})
-      .output("y", {2, 32})
-      .weight("w", {64, 32})
-      .node("MatMul", "fc", {"x", "w"}, {"y"});
-  return b;
-}
-
 TEST(OnnxNbits, MatMulBecomesMatMulNBits) {
   const Planned p = planned(one_matmul(), options_for(Precision::int4));
   EXPECT_THAT(text(p.model.graph().node()), ElementsAre("MatMulNBits(x, w_Q4, w_scales) -> y"));

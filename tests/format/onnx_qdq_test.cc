@@ -9,20 +9,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Builder one_matmul(int64_t opset = 21, int64_t ir_version = 10) {
-  Builder b(opset, ir_version);
-  b.input("x", {2, 64})
-      .output("y", {2, 32})
-      .weight("w", {64, 32})
-      .node("MatMul", "fc", {"x", "w"}, {"y"});
-  return b;
-}
-QuantizeOptions with_scheme(Precision precision, const std::string& scheme) {
-  QuantizeOptions o = options_for(precision);
-  o.scheme = scheme;
-  return o;
-}
-
 TEST(OnnxQdq, Int4BlocksAsThePeerNamesThem) {
   const Planned p = planned(one_matmul(), with_scheme(Precision::int4, "qdq"));
   EXPECT_THAT(text(p.model.graph().node()),

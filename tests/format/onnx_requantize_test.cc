@@ -9,20 +9,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Builder one_matmul() {
-  Builder b;
-  b.input("x", {2, 64})
-      .output("y", {2, 32})
-      .weight("w", {64, 32})
-      .node("MatMul", "fc", {"x", "w"}, {"y"});
-  return b;
-}
-QuantizeOptions with_scheme(Precision precision, const std::string& scheme) {
-  QuantizeOptions o = options_for(precision);
-  o.scheme = scheme;
-  return o;
-}
-
 class ToAffine : public testing::TestWithParam<const char*> {};
 
 TEST_P(ToAffine, BlocksAreQuantizedAnew) {
