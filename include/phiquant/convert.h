@@ -114,11 +114,12 @@ struct InspectTensor {
   Shape shape;
   uint64_t size_bytes;
   std::string location;     // "inline" or the external file
-  std::string used_by;      // op type of the first consumer
+  std::string used_by;      // op type of the first consumer; in checkpoints its role
   std::string quantizable;  // "int4 int8 fp16 bf16", "fp16 bf16", "" ...
+  std::string type = {};    // how it is stored where no dtype says it: "q4_k"
 };
 struct InspectReport {
-  std::string path, format;  // "onnx"
+  std::string path, format;  // "onnx", "genai", "checkpoint", "gguf", "mlx"
   std::vector<std::pair<std::string, std::string>>
       properties;  // ir_version, producer, opset imports, metadata
   std::vector<InspectTensor> tensors;
@@ -128,6 +129,7 @@ struct InspectReport {
     bool is_input;
   };
   std::vector<Io> io;
+  std::vector<std::string> warnings;
   uint64_t size_bytes = 0;  // all files
 };
 Result<InspectReport> inspect(const std::filesystem::path& path, bool follow_symlinks = false);
@@ -137,13 +139,15 @@ struct CompareRow {
   std::string dtype_a, dtype_b;  // "float32", "int4 block 32", ...
   Shape shape;
   TensorError error;
+  std::string name_b = {};  // of its partner in B
 };
 struct CompareReport {
   std::vector<CompareRow> rows;
   std::vector<std::string> only_a, only_b;  // weights without a partner
   double total_sqnr_db = 0;
 };
-// B against A, tensor by tensor, dequantized, streaming.
+// B against A, tensor by tensor, dequantized, streaming. Each may be of any format that is read:
+// ONNX, GenAI folders, checkpoints (their text part), GGUF files, MLX folders.
 Result<CompareReport> compare(const std::filesystem::path& a, const std::filesystem::path& b,
                               unsigned threads = 0, const Progress& progress = {});
 

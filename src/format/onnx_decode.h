@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "format/onnx_weight.h"
 
@@ -27,6 +28,10 @@ std::optional<DecodedTensor> decode_gather(Editor& editor, Scope& scope,
 std::optional<DecodedTensor> decode_affine(Editor& editor, Scope& scope, const std::string& codes,
                                            const std::string& scale, const std::string& zero_point,
                                            int64_t axis, int64_t block_size, std::string& why);
+
+// The experts of QMoE nodes, one weight for each expert's gate, up and down: "<tensor>[3].gate",
+// "<tensor>[3]". Those that are stored otherwise than as rows of symmetric codes are left out.
+void add_expert_weights(Editor& editor, std::vector<NamedWeight>& out);
 
 // The float weight's name out of its codes' name: without _Q4, _Q4G32, _DQ_Q4, _quantized.
 std::string without_quantized_suffix(const std::string& name);

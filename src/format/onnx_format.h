@@ -8,6 +8,7 @@
 #include "phiquant/convert.h"
 #include "phiquant/error.h"
 #include "phiquant/plan.h"
+#include "phiquant/weights.h"
 #include "wire/onnx_payload.h"
 
 namespace phiquant {
@@ -31,13 +32,8 @@ struct OnnxPlanExtras {
 Result<Plan> plan_onnx(OnnxModel model, const QuantizeOptions& options,
                        const OnnxPlanExtras& extras = {});
 
-// The weights of a model as 2-D float-readable sources: for compare and inspect. Includes quantized
-// ones.
-struct NamedWeight {
-  WeightSource source;
-  std::string used_by;
-  std::string description; /* "int4 block 32" */
-};
+// The weights of a model as float-readable sources, for compare and inspect: quantized ones and
+// experts too, and vectors (norms, biases). Keys are left empty.
 std::vector<NamedWeight> onnx_weights(const OnnxModel& model);
 
 }  // namespace phiquant

@@ -1,18 +1,16 @@
 #include <algorithm>
-#include <map>
 
-#include <fmt/format.h>
 #include <oneapi/tbb/enumerable_thread_specific.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
 #include "core/cancel.h"
-#include "format/onnx_format.h"
-#include "model/onnx_loader.h"
 #include "phiquant/convert.h"
 #include "pipeline/chunks.h"
 #include "pipeline/tensor_error.h"
 #include "pipeline/tile_reader.h"
+#include "pipeline/weight_pairs.h"
+#include "pipeline/weights.h"
 #include "quant/kernels.h"
 
 namespace phiquant {
@@ -25,78 +23,56 @@ struct Readers {
 
 struct Part {
   size_t pair;
-  Region region;
+  Region region;  // columns count from the first of each part
   quant::ErrorSums sums;
 };
 
-struct Pair {
-  const NamedWeight* a;
-  const NamedWeight* b;
-};
-
 // Regions of about 1 M values, whole columns where K allows.
-void cut(size_t pair, const WeightSource& w, std::vector<Part>& parts) {
+void cut(size_t pair, const WeightPart& w, std::vector<Part>& parts) {
   constexpr uint64_t kRows = 256, kCols = 4096;
-  for (uint64_t k = 0; k < w.k; k += kRows)
+  const uint64_t n_rows = w.weight->source.k;
+  for (uint64_t k = 0; k < n_rows; k += kRows)
     for (uint64_t n = 0; n < w.n; n += kCols)
-      parts.push_back({pair, {k, std::min(k + kRows, w.k), n, std::min(n + kCols, w.n)}, {}});
+      parts.push_back({pair, {k, std::min(k + kRows, n_rows), n, std::min(n + kCols, w.n)}, {}});
 }
 
-Result<void> measure(const Pair& pair, Part& part, Readers& r) {
+Result<void> read(const WeightPart& w, const Region& region, TileReader& reader, float* out) {
+  const Region at{region.k0, region.k1, w.n0 + region.n0, w.n0 + region.n1};
+  PHIQUANT_TRY(reader.begin(w.weight->source, at));
+  return reader.tile(at.k0, at.k1, out);
+}
+
+Result<void> measure(const WeightPair& pair, Part& part, Readers& r) {
   const Region& region = part.region;
   const size_t count = region.rows() * region.cols();
   r.x.resize(std::max(r.x.size(), count));
   r.y.resize(std::max(r.y.size(), count));
-  PHIQUANT_TRY(r.a.begin(pair.a->source, region));
-  PHIQUANT_TRY(r.a.tile(region.k0, region.k1, r.x.data()));
-  PHIQUANT_TRY(r.b.begin(pair.b->source, region));
-  PHIQUANT_TRY(r.b.tile(region.k0, region.k1, r.y.data()));
+  PHIQUANT_TRY(read(pair.a, region, r.a, r.x.data()));
+  PHIQUANT_TRY(read(pair.b, region, r.b, r.y.data()));
   quant::error_sums(r.x.data(), r.y.data(), region.cols(), region.rows(), region.cols(), part.sums);
   return {};
 }
 
-// As the file has it where it has it as one tensor; otherwise K x N.
-Shape stored_shape(const WeightSource& w) {
-  if (const auto* dense = std::get_if<DenseStorage>(&w.storage)) return dense->data.shape;
-  const auto& blocks = std::get<BlockStorage>(w.storage);
-  return blocks.packing == Packing::nbits ? Shape{w.k, w.n} : blocks.codes.shape;
+Shape shape_of(const WeightPart& part) {
+  const NamedWeight& w = *part.weight;
+  if (part.is_whole()) return w.shape;
+  return w.shape.size() == 1 ? Shape{part.n} : Shape{part.n, w.source.k};
 }
 
 }  // namespace
 
 Result<CompareReport> compare(const std::filesystem::path& a, const std::filesystem::path& b,
                               unsigned threads, const Progress& progress) {
-  PHIQUANT_ASSIGN(const OnnxModel model_a, load_onnx(a));
-  PHIQUANT_ASSIGN(const OnnxModel model_b, load_onnx(b));
-  const std::vector<NamedWeight> weights_a = onnx_weights(model_a),
-                                 weights_b = onnx_weights(model_b);
-
+  PHIQUANT_ASSIGN(const ModelWeights model_a, open_weights(a));
+  PHIQUANT_ASSIGN(const ModelWeights model_b, open_weights(b));
+  PHIQUANT_ASSIGN(WeightPairs matched, pair_weights(model_a, model_b));
+  const std::vector<WeightPair>& pairs = matched.pairs;
   CompareReport report;
-  std::map<std::string, const NamedWeight*> by_name;
-  for (const NamedWeight& w : weights_b) by_name.emplace(w.source.name, &w);
-  std::vector<Pair> pairs;
-  for (const NamedWeight& w : weights_a) {
-    const auto found = by_name.find(w.source.name);
-    if (found == by_name.end()) {
-      report.only_a.push_back(w.source.name);
-      continue;
-    }
-    const WeightSource& other = found->second->source;
-    if (other.k != w.source.k || other.n != w.source.n)
-      return Error{Errc::verify,
-                   fmt::format("tensor '{}': [{}, {}] in {}, [{}, {}] in {} (not the same model)",
-                               w.source.name, w.source.k, w.source.n, a.string(), other.k, other.n,
-                               b.string())};
-    pairs.push_back({&w, found->second});
-    by_name.erase(found);
-  }
-  for (const auto& [name, w] : by_name) report.only_b.push_back(name);
-  if (pairs.empty())
-    return Error{Errc::verify,
-                 fmt::format("{} and {} have no weight name in common", a.string(), b.string())};
+  report.only_a = std::move(matched.only_a);
+  report.only_b = std::move(matched.only_b);
 
   std::vector<Part> parts;
-  for (size_t p = 0; p < pairs.size(); ++p) cut(p, pairs[p].a->source, parts);
+  for (size_t p = 0; p < pairs.size(); ++p) cut(p, pairs[p].a, parts);
   tbb::enumerable_thread_specific<Readers> readers;
   std::vector<Result<void>> results(parts.size());
   tbb::task_arena arena(static_cast<int>(chunk_limits({threads, 0, true}).workers));
@@ -115,9 +91,10 @@ Result<CompareReport> compare(const std::filesystem::path& a, const std::filesys
   for (const Part& part : parts) sums[part.pair].add(part.sums);
   quant::ErrorSums total;
   for (size_t p = 0; p < pairs.size(); ++p) {
-    const auto& [wa, wb] = pairs[p];
-    report.rows.push_back({wa->source.name, wa->description, wb->description,
-                           stored_shape(wa->source), tensor_error(sums[p])});
+    const WeightPair& pair = pairs[p];
+    report.rows.push_back({part_name(pair.a), pair.a.weight->description,
+                           pair.b.weight->description, shape_of(pair.a), tensor_error(sums[p]),
+                           part_name(pair.b)});
     total.add(sums[p]);
   }
   report.total_sqnr_db = tensor_error(total).sqnr_db;

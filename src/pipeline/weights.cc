@@ -1,0 +1,56 @@
+#include "pipeline/weights.h"
+
+#include <system_error>
+
+#include "format/onnx_format.h"
+#include "model/onnx_loader.h"
+#include "pipeline/weights_checkpoint.h"
+
+namespace phiquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_genai(const fs::path& path) {
+  std::error_code status;
+  return fs::is_regular_file(path / "genai_config.json", status);
+}
+
+bool is_anything(const fs::path&) { return true; }
+
+Result<ModelWeights> open_onnx(const fs::path& path, const WeightsOptions& options) {
+  PHIQUANT_ASSIGN(const OnnxModel model, load_onnx(path, {options.follow_symlinks}));
+  ModelWeights out;
+  out.path = path;
+  out.format = "onnx";
+  out.weights = onnx_weights(model);
+  for (NamedWeight& weight : out.weights) weight.key = weight_key_of_name(weight.source.name);
+  out.files = model.files;
+  out.size_bytes = model.input_bytes;
+  return out;
+}
+
+Result<ModelWeights> open_genai(const fs::path& path, const WeightsOptions& options) {
+  PHIQUANT_ASSIGN(ModelWeights out, open_onnx(path, options));
+  out.format = "genai";
+  return out;
+}
+
+// Formats whose folders look like a checkpoint stand before it.
+constexpr WeightsReader kReaders[] = {
+    {"checkpoint", looks_like_checkpoint, open_checkpoint_weights},
+    {"genai", is_genai, open_genai},
+    {"onnx", is_anything, open_onnx},
+};
+
+}  // namespace
+
+std::span<const WeightsReader> weights_readers() { return kReaders; }
+
+Result<ModelWeights> open_weights(const fs::path& path, const WeightsOptions& options) {
+  for (const WeightsReader& reader : kReaders)
+    if (reader.matches(path)) return reader.open(path, options);
+  return Error{Errc::unsupported, path.string() + ": no known model format"};
+}
+
+}  // namespace phiquant

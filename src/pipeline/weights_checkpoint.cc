@@ -1,0 +1,122 @@
+#include "pipeline/weights_checkpoint.h"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "model/checkpoint_folder.h"
+#include "phiquant/model.h"
+
+namespace phiquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Properties = std::vector<std::pair<std::string, std::string>>;
+
+std::string id_list(const std::vector<int64_t>& ids) {
+  std::string text;
+  for (const int64_t id : ids) text += fmt::format("{}{}", text.empty() ? "" : ", ", id);
+  return text;
+}
+
+std::string rope_text(const Rope& rope) {
+  std::string text = fmt::format("theta {:g}, {} dimensions of a head", rope.theta, rope.dims);
+  if (rope.long_branch)
+    text += fmt::format(", other factors past {} tokens", rope.original_context);
+  return text;
+}
+
+void add_decoder(const Decoder& d, Properties& p) {
+  const auto add = [&](const char* name, auto value) {
+    p.emplace_back(name, fmt::format("{}", value));
+  };
+  add("layers", d.n_layers);
+  add("hidden size", d.hidden);
+  add("attention heads", d.n_heads);
+  add("key-value heads", d.n_kv_heads);
+  add("head size", d.head_size);
+  add("feed-forward size", d.ffn);
+  if (d.moe) add("experts", fmt::format("{}, {} for each token", d.moe->n_experts, d.moe->n_used));
+  add("vocabulary", d.vocab);
+  add("context", d.context);
+  if (d.sliding_window) add("sliding window", *d.sliding_window);
+  add("norm",
+      fmt::format("{}, epsilon {:g}", d.norm == NormKind::rms ? "RMS" : "layer", d.norm_eps));
+  add("activation", fmt::format("{}{}", d.activation == Activation::silu ? "silu" : "gelu (tanh)",
+                                d.gated_mlp ? ", gated" : ""));
+  add("rotary embedding", rope_text(d.rope));
+  add("lm_head", d.tied_embeddings ? "the embedding table" : "a tensor of its own");
+}
+
+void add_tokens(const TokenIds& t, Properties& p) {
+  if (t.bos) p.emplace_back("bos token", std::to_string(*t.bos));
+  if (!t.eos.empty()) p.emplace_back("eos tokens", id_list(t.eos));
+  if (t.pad) p.emplace_back("pad token", std::to_string(*t.pad));
+}
+
+Properties properties_of(const Checkpoint& c) {
+  Properties p = {{"architecture", c.architecture},
+                  {"model type", c.model_type},
+                  {"weights", std::string(dtype_name(c.dtype))}};
+  add_decoder(c.decoder, p);
+  add_tokens(c.tokens, p);
+  for (const fs::path& file : c.sidecars) p.emplace_back("goes along", file.filename().string());
+  return p;
+}
+
+}  // namespace
+
+NamedWeight dense_weight(SourceTensor tensor, std::optional<WeightKey> key) {
+  NamedWeight out;
+  const bool is_vector = tensor.shape.size() == 1;
+  uint64_t n = tensor.shape.empty() ? 1 : tensor.shape[0], k = 1;
+  for (size_t i = 1; i < tensor.shape.size(); ++i) k *= tensor.shape[i];
+  if (is_vector) k = 1;
+  out.shape = tensor.shape;
+  out.size_bytes = tensor.bytes->size_bytes();
+  out.description = std::string(dtype_name(tensor.dtype));
+  out.key = key;
+  std::string name = tensor.name;
+  out.source = {std::move(name), k, n, DenseStorage{std::move(tensor), Orientation::nk}};
+  return out;
+}
+
+Result<ModelWeights> open_checkpoint_weights(const fs::path& path, const WeightsOptions& options) {
+  PHIQUANT_ASSIGN(const Checkpoint checkpoint,
+                  open_checkpoint(path, {options.follow_symlinks, true, MergeLora::none}));
+  ModelWeights out;
+  out.path = path;
+  out.format = "checkpoint";
+  out.properties = properties_of(checkpoint);
+  for (const auto& [key, tensor] : checkpoint.weights)
+    out.weights.push_back(dense_weight(tensor, key));
+  out.tied_embeddings = checkpoint.decoder.tied_embeddings;
+  out.files = checkpoint.files;
+  out.warnings = checkpoint.warnings;
+  out.size_bytes = checkpoint.input_bytes;
+
+  // In the order of the files.
+  CheckpointFolder folder(path, options.follow_symlinks);
+  std::vector<std::string> said_already;
+  PHIQUANT_ASSIGN(const auto found, find_tensors(folder, said_already));
+  std::map<std::string, size_t, std::less<>> place;
+  for (size_t i = 0; i < found.size(); ++i) place.emplace(found[i].entry.name, i);
+  std::vector<std::pair<size_t, NamedWeight>> placed;
+  for (NamedWeight& weight : out.weights) {
+    // Experts of one tensor are "<tensor>[3].gate".
+    const std::string_view name = weight.source.name;
+    const auto at = place.find(name.substr(0, name.find('[')));
+    const size_t index = at == place.end() ? found.size() : at->second;
+    if (index < found.size()) weight.location = found[index].file->path().filename().string();
+    placed.emplace_back(index, std::move(weight));
+  }
+  std::stable_sort(placed.begin(), placed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  out.weights.clear();
+  for (auto& [index, weight] : placed) out.weights.push_back(std::move(weight));
+  return out;
+}
+
+}  // namespace phiquant
