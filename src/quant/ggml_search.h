@@ -65,7 +65,7 @@ inline float mean_square(const float* x, size_t n, float factor = 1.0f) {
 inline float first_largest(std::span<const float> x) {
   float largest = 0, magnitude = 0;
   for (const float v : x) {
-    if (std::fabs(v) <= magnitude) continue;
+    if (!(std::fabs(v) > magnitude)) continue;
     magnitude = std::fabs(v);
     largest = v;
   }
@@ -171,9 +171,8 @@ inline void add_codes(std::span<const float> x, const float* weights, const uint
 inline OffsetGrid fit_offset(std::span<const float> x, const float* weights, int max_code,
                              const OffsetTrials& trials, uint8_t* codes) {
   const size_t n = x.size();
-  const auto [lo, hi] = std::minmax_element(x.begin(), x.end());
-  float min = std::min(*lo, 0.0f);
-  const float max = *hi;
+  float min = std::min(*std::min_element(x.begin(), x.end()), 0.0f);
+  const float max = *std::max_element(x.begin(), x.end());
   OffsetSums s{weights[0], weights[0] * x[0]};
   for (size_t i = 1; i < n; ++i) {
     s.w += weights[i];

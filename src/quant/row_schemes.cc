@@ -7,6 +7,11 @@
 #include "quant/mlx_affine.h"
 #include "quant/mlx_fp.h"
 #include "quant/mxfp4_gguf.h"
+#include "quant/q4_0.h"
+#include "quant/q4_1.h"
+#include "quant/q4_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
 #include "quant/ternary.h"
 
 namespace phiquant {
@@ -18,10 +23,20 @@ using Fp = mlx_fp::Mode;
 
 // clang-format off
 using namespace quant;
-using quant::gguf::layout;
 constexpr RowFamily kGguf = RowFamily::gguf;
+template <uint32_t kValues, uint32_t kBytes>
+RowLayout layout(const RowParams&) { return {kValues, {kBytes}}; }
+
 constexpr RowScheme kRowSchemes[] = {
     // name    summary                                      family type imatrix layout  reference, fast, decode
+    {"q4_0", "32 x 4 bits, one scale",                          kGguf, 2,  true,  layout<32, 18>,   q4_0::encode_ref<4>, q4_0::encode_ref<4>, q4_0::decode_ref<4>},
+    {"q4_1", "32 x 4 bits, scale and minimum",                  kGguf, 3,  true,  layout<32, 20>,   q4_1::encode_ref<4>, q4_1::encode_ref<4>, q4_1::decode_ref<4>},
+    {"q5_0", "32 x 5 bits, one scale",                          kGguf, 6,  true,  layout<32, 22>,   q4_0::encode_ref<5>, q4_0::encode_ref<5>, q4_0::decode_ref<5>},
+    {"q5_1", "32 x 5 bits, scale and minimum",                  kGguf, 7,  true,  layout<32, 24>,   q4_1::encode_ref<5>, q4_1::encode_ref<5>, q4_1::decode_ref<5>},
+    {"q8_0", "32 x 8 bits, one scale",                          kGguf, 8,  false, layout<32, 34>,   q8_0::encode_ref, q8_0::encode_ref, q8_0::decode_ref},
+    {"q4_k", "256 x 4 bits, six-bit scale and offset of each 32", kGguf, 12, true, layout<256, 144>, q4_k::encode_ref<4>, q4_k::encode_ref<4>, q4_k::decode_ref<4>},
+    {"q5_k", "256 x 5 bits, six-bit scale and offset of each 32", kGguf, 13, true, layout<256, 176>, q4_k::encode_ref<5>, q4_k::encode_ref<5>, q4_k::decode_ref<5>},
+    {"q6_k", "256 x 6 bits, eight-bit scale of each 16",         kGguf, 14, true, layout<256, 210>, q6_k::encode_ref, q6_k::encode_ref, q6_k::decode_ref},
     {"mxfp4",  "32 x E2M1 floats that share a power of two", kGguf, 39, false, layout<32, 17>, mxfp4_gguf::encode_ref, mxfp4_gguf::encode, mxfp4_gguf::decode},
     {"tq1_0",  "256 x -1, 0, 1, five in a byte",             kGguf, 34, false, layout<256, 54>, ternary::encode_tq1_ref, ternary::encode_tq1, ternary::decode_tq1},
     {"tq2_0",  "256 x -1, 0, 1, two bits each",              kGguf, 35, false, layout<256, 66>, ternary::encode_tq2_ref, ternary::encode_tq2, ternary::decode_tq2},

@@ -1,0 +1,89 @@
+// q4_0, q5_0: 32 values, one scale. The specification.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_0_ref,
+// quantize_row_q4_0_impl
+//          and the same of q5_0; GGUF types 2 and 6.
+// Layout:  f16 d; of q5_0 32 fifth bits, little-endian; 16 bytes of nibbles, values j and j + 16.
+// Value:   x ~ d * (code - half), half = 8 or 16.
+// Codes:   d = largest / -half, the first value of the largest magnitude; truncate(x * (1/d) + half
+// +
+//          1/2), at most 2 half - 1. 1/d is that of d in float, before it is stored.
+// With importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_symmetric.
+// Edges:   a block of zeros: d is -0 and every code half (with importance: d is 0, codes 0). 1/d
+// not
+//          finite: every code 0.
+#pragma once
+
+#include "quant/ggml_blocks.h"
+
+namespace phiquant::quant::q4_0 {
+
+template <unsigned kBits>
+inline constexpr size_t kBytes = kBits == 5 ? 22 : 18;
+
+template <unsigned kBits>
+void store_codes(const uint8_t* codes, std::byte* out) {
+  if (kBits == 5) ggml::pack_fifth_bits(codes, out + 2);
+  ggml::pack_nibbles(codes, 16, out + kBytes<kBits> - 16);
+}
+
+template <unsigned kBits>
+void encode_block_ref(const float* x, std::byte* out) {
+  constexpr int kHalf = 1 << (kBits - 1);
+  const float d = ggml::first_largest({x, ggml::kSmall}) / -kHalf;
+  const float inverse = d != 0 ? 1 / d : 0.0f;
+  uint8_t codes[ggml::kSmall];
+  for (size_t i = 0; i < ggml::kSmall; ++i) {
+    const auto code = static_cast<int8_t>(ggml::truncated(x[i] * inverse + (kHalf + 0.5f)));
+    codes[i] = static_cast<uint8_t>(std::min<int>(code, 2 * kHalf - 1));
+  }
+  ggml::store_f16(out, d);
+  store_codes<kBits>(codes, out);
+}
+
+template <unsigned kBits>
+void encode_row_weighted_ref(const float* x, const float* importance, size_t k, std::byte* out) {
+  const float sigma2 = ggml::mean_square(x, k);
+  for (size_t i = 0; i < k; i += ggml::kSmall, out += kBytes<kBits>) {
+    float weights[ggml::kSmall];
+    uint8_t codes[ggml::kSmall];
+    ggml::importance_weights(x + i, importance + i, sigma2, ggml::kSmall, weights);
+    ggml::store_f16(out,
+                    ggml::fit_symmetric({x + i, ggml::kSmall}, weights, 1 << (kBits - 1), codes));
+    store_codes<kBits>(codes, out);
+  }
+}
+
+template <unsigned kBits>
+void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
+  for (size_t r = 0; r < tile.n_rows; ++r) {
+    const float* x = tile.x + r * tile.k;
+    std::byte* row = out[0] + r * (tile.k / ggml::kSmall) * kBytes<kBits>;
+    if (tile.importance) {
+      encode_row_weighted_ref<kBits>(x, tile.importance, tile.k, row);
+      continue;
+    }
+    for (size_t i = 0; i < tile.k; i += ggml::kSmall, row += kBytes<kBits>)
+      encode_block_ref<kBits>(x + i, row);
+  }
+}
+
+template <unsigned kBits>
+void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x) {
+  ggml::for_each_stored<ggml::kSmall, kBytes<kBits>>(
+      in, n_rows * k, x, [](const std::byte* block, float* y) {
+        uint8_t codes[ggml::kSmall];
+        ggml::unpack_nibbles(block + kBytes<kBits> - 16, 16, codes);
+        if (kBits == 5) ggml::unpack_fifth_bits(block + 2, codes);
+        const float d = ggml::load_f16(block);
+        for (size_t i = 0; i < ggml::kSmall; ++i)
+          y[i] = static_cast<float>(codes[i] - (1 << (kBits - 1))) * d;
+      });
+}
+
+// The same, fast.
+template <unsigned kBits>
+void encode(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <unsigned kBits>
+void decode(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+
+}  // namespace phiquant::quant::q4_0

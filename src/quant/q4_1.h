@@ -1,0 +1,93 @@
+// q4_1, q5_1: 32 values, a scale and a minimum. The specification.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_1_ref,
+// quantize_row_q4_1_impl
+//          and the same of q5_1; GGUF types 3 and 7.
+// Layout:  f16 d, f16 m; of q5_1 32 fifth bits, little-endian; 16 bytes of nibbles, values j, j
+// + 16. Value:   x ~ d * code + m. Codes:   m = the minimum (the first of them: -0 stays), d =
+// (maximum - m) / (2^bits - 1);
+//          truncate((x - m) * (1/d) + 1/2), with d and m before they are stored.
+// With importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_offset, 37
+// trials. Edges:   a constant block: d 0, codes 0. 1/d not finite: every code 0.
+#pragma once
+
+#include "quant/ggml_blocks.h"
+
+namespace phiquant::quant::q4_1 {
+
+template <unsigned kBits>
+inline constexpr size_t kBytes = kBits == 5 ? 24 : 20;
+
+// Of every type that has an offset, when there is an imatrix.
+inline constexpr ggml::OffsetTrials kWeightedTrials = {-0.9f, 0.05f, 36};
+
+template <unsigned kBits>
+void store_codes(const uint8_t* codes, std::byte* out) {
+  if (kBits == 5) ggml::pack_fifth_bits(codes, out + 4);
+  ggml::pack_nibbles(codes, 16, out + kBytes<kBits> - 16);
+}
+
+template <unsigned kBits>
+void encode_block_ref(const float* x, std::byte* out) {
+  constexpr int kTop = (1 << kBits) - 1;
+  // The first of equals, also of zeros of either sign.
+  const float min = *std::min_element(x, x + ggml::kSmall);
+  const float d = (*std::max_element(x, x + ggml::kSmall) - min) / kTop;
+  const float inverse = d != 0 ? 1 / d : 0.0f;
+  uint8_t codes[ggml::kSmall];
+  for (size_t i = 0; i < ggml::kSmall; ++i) {
+    const auto code = static_cast<int8_t>(ggml::truncated((x[i] - min) * inverse + 0.5f));
+    codes[i] = static_cast<uint8_t>(std::min<int>(code, kTop));
+  }
+  ggml::store_f16(out, d);
+  ggml::store_f16(out + 2, min);
+  store_codes<kBits>(codes, out);
+}
+
+template <unsigned kBits>
+void encode_row_weighted_ref(const float* x, const float* importance, size_t k, std::byte* out) {
+  const float sigma2 = ggml::mean_square(x, k);
+  for (size_t i = 0; i < k; i += ggml::kSmall, out += kBytes<kBits>) {
+    float weights[ggml::kSmall];
+    uint8_t codes[ggml::kSmall];
+    ggml::importance_weights(x + i, importance + i, sigma2, ggml::kSmall, weights);
+    const ggml::OffsetGrid grid =
+        ggml::fit_offset({x + i, ggml::kSmall}, weights, (1 << kBits) - 1, kWeightedTrials, codes);
+    ggml::store_f16(out, grid.scale);
+    ggml::store_f16(out + 2, -grid.offset);
+    store_codes<kBits>(codes, out);
+  }
+}
+
+template <unsigned kBits>
+void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
+  for (size_t r = 0; r < tile.n_rows; ++r) {
+    const float* x = tile.x + r * tile.k;
+    std::byte* row = out[0] + r * (tile.k / ggml::kSmall) * kBytes<kBits>;
+    if (tile.importance) {
+      encode_row_weighted_ref<kBits>(x, tile.importance, tile.k, row);
+      continue;
+    }
+    for (size_t i = 0; i < tile.k; i += ggml::kSmall, row += kBytes<kBits>)
+      encode_block_ref<kBits>(x + i, row);
+  }
+}
+
+template <unsigned kBits>
+void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x) {
+  ggml::for_each_stored<ggml::kSmall, kBytes<kBits>>(
+      in, n_rows * k, x, [](const std::byte* block, float* y) {
+        uint8_t codes[ggml::kSmall];
+        ggml::unpack_nibbles(block + kBytes<kBits> - 16, 16, codes);
+        if (kBits == 5) ggml::unpack_fifth_bits(block + 4, codes);
+        const float d = ggml::load_f16(block), m = ggml::load_f16(block + 2);
+        for (size_t i = 0; i < ggml::kSmall; ++i) y[i] = static_cast<float>(codes[i]) * d + m;
+      });
+}
+
+// The same, fast.
+template <unsigned kBits>
+void encode(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <unsigned kBits>
+void decode(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+
+}  // namespace phiquant::quant::q4_1
