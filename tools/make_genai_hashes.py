@@ -53,18 +53,6 @@ BROKEN = {("phi4-tiny", v) for v in ("cpu-int4-is_symmetric_false", "cpu-int4-bl
 SAME = {("phi4-tiny", "cpu-int4-op_types_to_quantize_MatMul+Gather")}
 
 
-def greedy(folder, prompt, tokens=64):
-    import onnxruntime_genai as og
-    model = og.Model(str(folder))
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=len(prompt) + tokens, min_length=len(prompt) + tokens, do_sample=False)
-    generator = og.Generator(model, params)
-    generator.append_tokens(np.array([prompt], np.int32))
-    while not generator.is_done():
-        generator.generate_next_token()
-    return [int(t) for t in generator.get_sequence(0)][len(prompt):]
-
-
 def describe(checkpoint, folder, prompts):
     target, precision, *extra = folder.name.split("-", 2)
     if f"{target}-{precision}" not in PAIRS or (extra[0] if extra else "") not in OPTIONS:
@@ -85,7 +73,7 @@ def describe(checkpoint, folder, prompts):
     else:
         entry["graph"] = genai_graph.digest(graph)
     if whole and target == "cpu":
-        entry["greedy"] = {name: greedy(folder, prompt) for name, prompt in prompts.items()}
+        entry["greedy"] = {name: genai_graph.greedy(folder, prompt) for name, prompt in prompts.items()}
     return entry
 
 

@@ -1,13 +1,11 @@
 """Checkpoints to ONNX Runtime GenAI folders: the model builder's graphs and bytes, transformers' logits, real generation."""
 import functools
-import hashlib
 import json
 import shutil
 import unittest
 
 import numpy as np
 import onnx
-import onnxruntime_genai as og
 
 import genai_graph
 import support
@@ -58,33 +56,28 @@ def plain_logits(folder, ids, config=()):
     return support.open_session(folder, config).run(["logits"], {"input_ids": np.asarray([ids], np.int64)})[0][0].astype(np.float64)
 
 
-def greedy(folder, prompt, tokens):
-    """What onnxruntime-genai generates."""
-    model = og.Model(str(folder))
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=len(prompt) + tokens, min_length=len(prompt) + tokens, do_sample=False)
-    generator = og.Generator(model, params)
-    generator.append_tokens(np.asarray([prompt], np.int32))
-    while not generator.is_done():
-        generator.generate_next_token()
-    return [int(t) for t in generator.get_sequence(0)][len(prompt):]
-
-
-def nudged(folder, seed):
-    """A copy of the graph with 1 of 20 values of each rope table moved by one unit in the last place."""
-    model, random = support.load(folder), np.random.default_rng(seed)
-    tables = [a.t for n in model.graph.node if n.op_type == "If" for b in n.attribute for c in b.g.node for a in c.attribute]
-    tables += [t for t in model.graph.initializer if genai_graph.is_rope_table(t.name)]
-    for table in tables:
-        values = onnx.numpy_helper.to_array(table).copy()
-        moved = random.random(values.shape) < 0.05
-        values[moved] = np.nextafter(values[moved], np.where(random.random(values.shape) < 0.5, -2, 2)[moved].astype(values.dtype))
-        table.CopyFrom(onnx.numpy_helper.from_array(values, table.name))
-    copy = support.scratch("nudged")
+def with_builders_tables(checkpoint, folder):
+    """A copy of a float32 folder with the rotary tables that the builder wrote."""
+    model = support.load(folder)
+    tables = {c.output[0]: c.attribute[0].t for n in model.graph.node if n.op_type == "If" for b in n.attribute for c in b.g.node}
+    tables |= {t.name: t for t in model.graph.initializer if genai_graph.is_rope_table(t.name)}
+    for name, table in tables.items():
+        value = builders_table(checkpoint, name)
+        if list(value.shape) != list(table.dims):
+            raise AssertionError(f"{name}: {table.dims} and the builder's {value.shape}")
+        table.CopyFrom(onnx.numpy_helper.from_array(value, table.name))
+    if len(tables) not in (2, 4):
+        raise AssertionError(f"{len(tables)} rotary tables")
+    copy = support.scratch("builders_tables")
     copy.mkdir()
     onnx.save(model, str(copy / "model.onnx"))
     (copy / "genai_config.json").write_bytes((folder / "genai_config.json").read_bytes())
     return copy
+
+
+def builders_table(checkpoint, name):
+    kind, _, branch = name.partition("_cache")
+    return genai_graph.builders_table(checkpoint, branch.strip("_") or "all", kind)
 
 
 def float_slack(checkpoint, keys):
@@ -107,7 +100,7 @@ class Builder(unittest.TestCase):
 
     def test_every_tensor_has_the_builders_bytes(self):
         def check(_checkpoint, entry, out):
-            ours = {k: hashlib.sha256(v).hexdigest()[:16] for k, v in genai_graph.tensors(support.load(out)).items()
+            ours = {k: genai_graph.digest_of(v) for k, v in genai_graph.tensors(support.load(out)).items()
                     if not genai_graph.is_rope_table(k)}
             self.assertEqual(ours, entry["tensors"])
         self.each(check)
@@ -141,20 +134,32 @@ class Builder(unittest.TestCase):
                     with self.subTest(checkpoint=checkpoint, variant=variant, prompt=length):
                         out = convert(checkpoint, "--recipe", "builder", *entry["options"])
                         prompt = [int(t) for t in recorded(checkpoint)[f"{length}_ids"]]
-                        self.check_tokens(out, prompt, greedy(out, prompt, len(wanted)), wanted)
+                        same = with_builders_tables(checkpoint, out)
+                        self.assertEqual(genai_graph.greedy(same, prompt, len(wanted)), wanted)
                         seen += 1
         self.assertEqual(seen, 14)
 
-    def check_tokens(self, out, prompt, found, wanted):
-        """Equal; or equal up to a tie that the last bits of the rope tables decide. Those are torch's in the builder's
-        files, one unit in the last place off the nearest float in 1 of 20 values, and the nearest float in ours."""
-        if found == wanted:
-            return
-        at = next(i for i, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1])
-        ids = prompt + found[:at]
-        last = logits(out, ids)[-1]
-        spread = max(np.abs(logits(nudged(out, seed), ids)[-1] - last).max() for seed in range(4))
-        self.assertLessEqual(abs(last[found[at]] - last[wanted[at]]), 2 * spread, f"token {at} differs, and it is no tie")
+    def test_rotary_tables_are_the_nearest_floats(self):
+        """Ours are. The builder's are PyTorch's, whose bits are its machine's: inverse frequencies as good as ours, tables
+        within two units in the last place of the nearest floats (as recorded; builders_table compares the digest)."""
+        for checkpoint in BUILT:
+            ours = {k: v for k, v in genai_graph.tensors(support.load(convert(checkpoint, "-p", "fp32"))).items()
+                    if genai_graph.is_rope_table(k)}
+            self.assertIn(len(ours), (2, 4))
+            for name, data in ours.items():
+                with self.subTest(checkpoint=checkpoint, table=name):
+                    kind, _, branch = name.partition("_cache")
+                    at = f"{checkpoint}/{branch.strip('_') or 'all'}"
+                    config = config_of(checkpoint)
+                    factors = {"_large": "long_factor", "_small": "short_factor"}.get(branch)
+                    inverse = genai_graph.inverse_frequencies(config, config["rope_scaling"][factors] if factors else None)
+                    theirs = genai_graph.rope_data()[f"{at}/inverse"]
+                    # A power one unit off, and in either the roundings of the product and of the reciprocal.
+                    self.assertLessEqual(np.abs(theirs.astype(float) / inverse - 1).max(), 2.0**-23 + 4 * 2.0**-24)
+                    length, scale = (genai_graph.rope_data()[f"{at}/{what}"] for what in ("length", "scale"))
+                    np.testing.assert_array_equal(np.frombuffer(data, np.float32).reshape(length, -1),
+                                                  genai_graph.nearest(kind, int(length), inverse) * scale)
+                    builders_table(checkpoint, name)
 
 
 class Transformers(unittest.TestCase):
@@ -175,7 +180,7 @@ class Transformers(unittest.TestCase):
                 with self.subTest(checkpoint=checkpoint, prompt=length):
                     prompt = [int(t) for t in recorded(checkpoint)[f"{length}_ids"]]
                     wanted = [int(t) for t in recorded(checkpoint)[f"{length}_greedy"]]
-                    found = greedy(convert(checkpoint, "-p", "fp32"), prompt, len(wanted))
+                    found = genai_graph.greedy(convert(checkpoint, "-p", "fp32"), prompt, len(wanted))
                     self.assertEqual(found, wanted)
 
 
@@ -225,7 +230,7 @@ class Folder(unittest.TestCase):
             for precision in ("int4", "int8"):
                 with self.subTest(checkpoint=checkpoint, precision=precision):
                     prompt = [int(t) for t in recorded(checkpoint)["short_ids"]]
-                    self.assertEqual(len(greedy(convert(checkpoint, "-p", precision), prompt, 8)), 8)
+                    self.assertEqual(len(genai_graph.greedy(convert(checkpoint, "-p", precision), prompt, 8)), 8)
 
     def test_dry_run_says_the_exact_sizes(self):
         for checkpoint in CHECKPOINTS:
