@@ -1,0 +1,49 @@
+// The modules of mlx_lm's Phi models, as its folders name them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "phiquant/error.h"
+#include "phiquant/model.h"
+
+namespace phiquant::format {
+
+// A module with a weight. `pattern`: its path, {} for the layer. `bias`: it has a bias, always.
+struct MlxModuleRule {
+  std::string_view pattern;
+  Role role;
+  bool bias = false;
+};
+
+// A model class of mlx_lm: its modules in the order of its parameters, those outside the layers
+// before and behind them.
+struct MlxModel {
+  std::string_view model_type, class_name;
+  std::span<const MlxModuleRule> before, layer, behind;
+};
+
+// The class that computes such a decoder.
+const MlxModel& mlx_model(const Decoder& decoder);
+
+struct MlxModule {
+  std::string path;  // "model.layers.0.self_attn.qkv_proj"
+  Role role = Role::ignored;
+  int32_t layer = -1;
+  SourceTensor weight;             // [out, in]; experts [experts, out, in]; norms [hidden]
+  std::vector<SourceTensor> bias;  // one or none
+};
+
+// The checkpoint's weights as modules, in order: experts of a layer stacked, separate q, k and v
+// (gate and up) joined where the class has them fused. `tied`: without lm_head; otherwise a tied
+// table is there twice. Errors: unsupported, where the class has no place for a bias that is there,
+// or wants one that is not.
+Result<std::vector<MlxModule>> mlx_modules(const Checkpoint& checkpoint, bool tied);
+
+// Whether the role is a matrix that mlx_lm can quantize.
+bool is_mlx_linear(Role role);
+
+}  // namespace phiquant::format
