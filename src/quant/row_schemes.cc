@@ -4,9 +4,12 @@
 #include <cstring>
 #include <utility>
 
+#include "quant/iq4.h"
 #include "quant/mlx_affine.h"
 #include "quant/mlx_fp.h"
 #include "quant/mxfp4_gguf.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
 #include "quant/q4_k.h"
@@ -34,9 +37,13 @@ constexpr RowScheme kRowSchemes[] = {
     {"q5_0", "32 x 5 bits, one scale",                          kGguf, 6,  true,  layout<32, 22>,   q4_0::encode_ref<5>, q4_0::encode_ref<5>, q4_0::decode_ref<5>},
     {"q5_1", "32 x 5 bits, scale and minimum",                  kGguf, 7,  true,  layout<32, 24>,   q4_1::encode_ref<5>, q4_1::encode_ref<5>, q4_1::decode_ref<5>},
     {"q8_0", "32 x 8 bits, one scale",                          kGguf, 8,  false, layout<32, 34>,   q8_0::encode_ref, q8_0::encode_ref, q8_0::decode_ref},
+    {"q2_k", "256 x 2 bits, four-bit scale and minimum of each 16", kGguf, 10, true, layout<256, 84>, q2_k::encode_ref, q2_k::encode, q2_k::decode},
+    {"q3_k", "256 x 3 bits, six-bit scale of each 16",           kGguf, 11, true, layout<256, 110>, q3_k::encode_ref, q3_k::encode, q3_k::decode},
     {"q4_k", "256 x 4 bits, six-bit scale and offset of each 32", kGguf, 12, true, layout<256, 144>, q4_k::encode_ref<4>, q4_k::encode_ref<4>, q4_k::decode_ref<4>},
     {"q5_k", "256 x 5 bits, six-bit scale and offset of each 32", kGguf, 13, true, layout<256, 176>, q4_k::encode_ref<5>, q4_k::encode_ref<5>, q4_k::decode_ref<5>},
     {"q6_k", "256 x 6 bits, eight-bit scale of each 16",         kGguf, 14, true, layout<256, 210>, q6_k::encode_ref, q6_k::encode_ref, q6_k::decode_ref},
+    {"iq4_nl", "32 codes of 16 uneven levels, one scale",    kGguf, 20, true,  layout<32, 18>, iq4::encode_nl_ref, iq4::encode_nl, iq4::decode_nl},
+    {"iq4_xs", "256 codes of 16 uneven levels, six-bit scale of each 32", kGguf, 23, true, layout<256, 136>, iq4::encode_xs_ref, iq4::encode_xs, iq4::decode_xs},
     {"mxfp4",  "32 x E2M1 floats that share a power of two", kGguf, 39, false, layout<32, 17>, mxfp4_gguf::encode_ref, mxfp4_gguf::encode, mxfp4_gguf::decode},
     {"tq1_0",  "256 x -1, 0, 1, five in a byte",             kGguf, 34, false, layout<256, 54>, ternary::encode_tq1_ref, ternary::encode_tq1, ternary::decode_tq1},
     {"tq2_0",  "256 x -1, 0, 1, two bits each",              kGguf, 35, false, layout<256, 66>, ternary::encode_tq2_ref, ternary::encode_tq2, ternary::decode_tq2},
