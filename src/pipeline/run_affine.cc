@@ -23,37 +23,69 @@ void merge_ranges(const AffineJob& job, uint64_t n0, size_t cols, const float* l
   }
 }
 
-// One tile to codes in their orientation, at `out` (the chunk's first code).
-void encode_tile(const AffineJob& job, const Region& r, const JobState& state, bool measure,
-                 Workspace& work, std::byte* out, quant::ErrorSums& sums) {
-  const size_t rows = r.rows(), cols = r.cols();
-  std::vector<quant::Affine> affine(cols);
-  std::vector<float> scales(cols), zeros(cols);
-  for (size_t c = 0; c < cols; ++c) {
-    affine[c] = state.affine[job.per_channel ? static_cast<size_t>(r.n0) + c : 0];
-    scales[c] = affine[c].scale;
-    zeros[c] = static_cast<float>(affine[c].zero_point);
+// Parameters of the columns of a region.
+struct Columns {
+  std::vector<quant::Affine> affine;
+  std::vector<float> scales, zeros;
+};
+
+Columns columns_of(const AffineJob& job, const Region& r, const JobState& state) {
+  Columns columns;
+  for (size_t c = 0; c < r.cols(); ++c) {
+    columns.affine.push_back(state.affine[job.per_channel ? static_cast<size_t>(r.n0) + c : 0]);
+    columns.scales.push_back(columns.affine[c].scale);
+    columns.zeros.push_back(static_cast<float>(columns.affine[c].zero_point));
   }
+  return columns;
+}
+
+// Rows of a region that are read and used at a time, so that they stay in the second-level cache.
+size_t rows_at_a_time(const Region& r) {
+  constexpr size_t kValues = 128 << 10;
+  return std::clamp<size_t>(kValues / r.cols(), std::min<size_t>(8, r.rows()), r.rows());
+}
+
+// `rows` rows from row k of the region on to codes in their orientation; `out`: the region's first
+// code.
+void encode_rows(const AffineJob& job, const Region& r, size_t k, size_t rows,
+                 const Columns& columns, bool measure, Workspace& work, std::byte* out,
+                 quant::ErrorSums& sums) {
+  const size_t cols = r.cols();
   const bool kn = orientation_of(job) == Orientation::kn;
-  std::byte* codes = out;
+  std::byte* codes = out + k * cols;
   if (!kn) {
     work.unpacked.resize(std::max(work.unpacked.size(), rows * cols));
     codes = reinterpret_cast<std::byte*>(work.unpacked.data());
   }
-  quant::affine_encode(work.x.data(), cols, rows, cols, affine.data(), job.is_signed, codes, cols);
+  quant::affine_encode(work.x.data(), cols, rows, cols, columns.affine.data(), job.is_signed, codes,
+                       cols);
   if (measure) {
-    constexpr size_t kRows = 32;  // so that the decoded values stay in cache
-    work.y.resize(std::max(work.y.size(), kRows * cols));
-    for (size_t k = 0; k < rows; k += kRows) {
-      const size_t n = std::min(kRows, rows - k);
-      const BlockView view{codes + k * cols, cols, scales.data(), zeros.data()};
-      quant::decode_block(Packing::k_major, 8, job.is_signed, view, n, cols, work.y.data(), cols);
-      quant::error_sums(work.x.data() + k * cols, work.y.data(), cols, n, cols, sums);
-    }
+    const BlockView view{codes, cols, columns.scales.data(), columns.zeros.data()};
+    quant::block_error_sums(Packing::k_major, 8, job.is_signed, view, work.x.data(), cols, rows,
+                            cols, sums);
   }
   if (kn) return;
   for (size_t c = 0; c < cols; ++c)
-    for (size_t k = 0; k < rows; ++k) out[c * rows + k] = codes[k * cols + c];
+    for (size_t i = 0; i < rows; ++i) out[c * r.rows() + k + i] = codes[i * cols + c];
+}
+
+// First pass: the range of each channel in the region.
+Result<void> find_ranges(const AffineJob& job, const Chunk& chunk, JobState& state,
+                         Workspace& work) {
+  const Region& r = chunk.region;
+  const size_t cols = r.cols(), step = rows_at_a_time(r);
+  std::vector<float> lo(cols, std::numeric_limits<float>::infinity()),
+      hi(cols, -std::numeric_limits<float>::infinity());
+  for (uint64_t k = r.k0; k < r.k1; k += step) {
+    const uint64_t end = std::min<uint64_t>(k + step, r.k1);
+    const size_t rows = static_cast<size_t>(end - k);
+    PHIQUANT_TRY(work.reader.tile(k, end, work.x.data()));
+    if (note_non_finite(job.source, chunk, k, r.n0, {work.x.data(), rows * cols}, cols, state))
+      return {};
+    quant::column_min_max(work.x.data(), cols, rows, cols, lo.data(), hi.data());
+  }
+  merge_ranges(job, r.n0, cols, lo.data(), hi.data(), state);
+  return {};
 }
 
 }  // namespace
@@ -61,25 +93,22 @@ void encode_tile(const AffineJob& job, const Region& r, const JobState& state, b
 Result<void> run_affine(const RunContext& context, const AffineJob& job, const Chunk& chunk,
                         JobState& state, Workspace& work, ChunkOutcome& outcome) {
   const Region& r = chunk.region;
-  const size_t rows = r.rows(), cols = r.cols();
-  work.x.resize(std::max(work.x.size(), rows * cols));
+  const size_t cols = r.cols(), step = rows_at_a_time(r);
+  work.x.resize(std::max(work.x.size(), step * cols));
   PHIQUANT_TRY(work.reader.begin(job.source, r));
-  PHIQUANT_TRY(work.reader.tile(r.k0, r.k1, work.x.data()));
-  if (chunk.reduce) {
-    if (note_non_finite(job.source, chunk, r.k0, r.n0, {work.x.data(), rows * cols}, cols, state))
-      return {};
-    std::vector<float> lo(cols, std::numeric_limits<float>::infinity()),
-        hi(cols, -std::numeric_limits<float>::infinity());
-    quant::column_min_max(work.x.data(), cols, rows, cols, lo.data(), hi.data());
-    merge_ranges(job, r.n0, cols, lo.data(), hi.data(), state);
-    return {};
-  }
+  if (chunk.reduce) return find_ranges(job, chunk, state, work);
   if (state.affine.empty()) return {};  // the reduction met a NaN
   const uint64_t offset =
       orientation_of(job) == Orientation::kn ? r.k0 * job.source.n : r.n0 * job.source.k;
-  std::byte* out = buffer_for(context, work.codes, job.codes, offset, rows * cols);
-  encode_tile(job, r, state, context.measure, work, out, outcome.error);
-  return write_tensor(context, job.codes, offset, {out, rows * cols});
+  std::byte* out = buffer_for(context, work.codes, job.codes, offset, r.rows() * cols);
+  const Columns columns = columns_of(job, r, state);
+  for (uint64_t k = r.k0; k < r.k1; k += step) {
+    const uint64_t end = std::min<uint64_t>(k + step, r.k1);
+    PHIQUANT_TRY(work.reader.tile(k, end, work.x.data()));
+    encode_rows(job, r, static_cast<size_t>(k - r.k0), static_cast<size_t>(end - k), columns,
+                context.measure, work, out, outcome.error);
+  }
+  return write_tensor(context, job.codes, offset, {out, r.rows() * cols});
 }
 
 Result<void> finish_affine_reduction(const RunContext& context, const AffineJob& job,

@@ -37,26 +37,36 @@ void round_scales(DType to, float* scales, size_t n) {
   }
 }
 
-// Encodes one block of all columns of a tile in narrow strips that stay in the first-level cache,
-// and measures them. `codes` and `codes_stride` as BlockCodes; `scales` and `zeros` [cols].
-void encode_tile(const BlockJob& job, DType scale_dtype, bool measure, const float* x, size_t rows,
-                 size_t cols, std::byte* codes, size_t codes_stride, float* scales, float* zeros,
-                 std::vector<float>& y, quant::ErrorSums& sums) {
-  const bool packed = job.scheme->packing == Packing::nbits;
-  const bool is_signed = has_signed_codes(*job.scheme, job.params);
-  y.resize(std::max(y.size(), job.params.block_size * cols));
-  for (size_t c = 0; c < cols; c += kSubColumns) {
-    const size_t n = std::min(kSubColumns, cols - c);
-    std::byte* target = codes + c * (packed ? codes_stride : 1);
-    job.scheme->encode({x + c, cols, rows, n}, job.params,
-                       {target, codes_stride, scales + c, zeros + c});
-    round_scales(scale_dtype, scales + c, n);
-    if (!measure) continue;
-    const BlockView view{target, codes_stride, scales + c, has_zeros(job) ? zeros + c : nullptr};
-    quant::decode_block(job.scheme->packing, job.params.bits, is_signed, view, rows, n,
-                        y.data() + c, cols);
-    quant::error_sums(x + c, y.data() + c, cols, rows, n, sums);
-  }
+// Columns of a strip of `rows` values each that stays in the first-level cache beside its codes.
+size_t strip_columns(size_t rows) {
+  constexpr size_t kValues = kSubColumns * 32;
+  return std::clamp<size_t>(kValues / rows / 16 * 16, 16, kSubColumns);
+}
+
+// Where the codes, scales and zero points of a strip go; `codes_stride` as in BlockCodes.
+struct StripTarget {
+  std::byte* codes;
+  size_t codes_stride;
+  float *scales, *zeros;
+};
+
+// Encodes one block of a strip of columns, and measures it. The strip is copied to `buffer` first:
+// rows of a tile are often a multiple of 4096 bytes apart and then displace each other from the
+// first-level cache. False, with nothing to be used, where a value is not finite.
+bool encode_strip(const BlockJob& job, DType scale_dtype, bool measure, const BlockTile& x,
+                  const StripTarget& to, float* buffer, quant::ErrorSums& sums) {
+  const size_t rows = x.n_rows, n = x.n_cols;
+  for (size_t k = 0; k < rows; ++k) std::copy_n(x.x + k * x.stride, n, buffer + k * n);
+  if (quant::first_non_finite(buffer, rows * n) < rows * n) return false;
+  job.scheme->encode({buffer, n, rows, n}, job.params,
+                     {to.codes, to.codes_stride, to.scales, to.zeros});
+  round_scales(scale_dtype, to.scales, n);
+  if (!measure) return true;
+  const BlockView view{to.codes, to.codes_stride, to.scales, has_zeros(job) ? to.zeros : nullptr};
+  quant::block_error_sums(job.scheme->packing, job.params.bits,
+                          has_signed_codes(*job.scheme, job.params), view, buffer, n, rows, n,
+                          sums);
+  return true;
 }
 
 // Reads and encodes the region block by block; `place(block)` gives codes and stride of the block's
@@ -65,21 +75,29 @@ template <class Place>
 Result<bool> encode_region(const RunContext& context, const BlockJob& job, const Chunk& chunk,
                            const Region& region, size_t parameter_stride, size_t parameter_at,
                            Place place, JobState& state, Workspace& work, ChunkOutcome& outcome) {
-  const size_t block = job.params.block_size, cols = region.cols();
+  const size_t block = job.params.block_size, cols = region.cols(), width = strip_columns(block);
+  const bool nbits = job.scheme->packing == Packing::nbits;
   const DType scale_dtype = context.plan.tensors[job.scales].dtype;
   work.x.resize(std::max(work.x.size(), block * cols));
+  work.y.resize(std::max(work.y.size(), block * width));
   PHIQUANT_TRY(work.reader.begin(job.source, region));
   size_t index = 0;
   for (uint64_t k = region.k0; k < region.k1; k += block, ++index) {
     const uint64_t end = std::min(k + block, region.k1);
     const size_t rows = static_cast<size_t>(end - k);
     PHIQUANT_TRY(work.reader.tile(k, end, work.x.data()));
-    if (note_non_finite(job.source, chunk, k, region.n0, {work.x.data(), rows * cols}, cols, state))
-      return false;
     const auto [codes, stride] = place(index);
-    const size_t at = index * parameter_stride + parameter_at;
-    encode_tile(job, scale_dtype, context.measure, work.x.data(), rows, cols, codes, stride,
-                work.scales.data() + at, work.zeros.data() + at, work.y, outcome.error);
+    for (size_t c = 0; c < cols; c += width) {
+      const size_t at = index * parameter_stride + parameter_at + c;
+      const BlockTile x{work.x.data() + c, cols, rows, std::min(width, cols - c)};
+      if (encode_strip(job, scale_dtype, context.measure, x,
+                       {codes + c * (nbits ? stride : 1), stride, work.scales.data() + at,
+                        work.zeros.data() + at},
+                       work.y.data(), outcome.error))
+        continue;
+      note_non_finite(job.source, chunk, k, region.n0, {work.x.data(), rows * cols}, cols, state);
+      return false;
+    }
   }
   return true;
 }

@@ -51,10 +51,6 @@ Result<void> run_rows(const RunContext& context, const RowJob& job, const Chunk&
   const uint64_t row0 = chunk.region.n0;
   const uint64_t rows_in_all = element_count(job.source.shape).value_or(0) / k;
   const size_t value_bytes = dtype_bits(job.source.dtype) / 8;
-  work.raw.resize(std::max(work.raw.size(), rows * k * value_bytes));
-  const std::span raw(work.raw.data(), rows * k * value_bytes);
-  PHIQUANT_TRY(job.source.bytes->read(row0 * k * value_bytes, raw));
-
   AlignedBuffer* const buffers[kMaxRowPlanes] = {&work.codes, &work.plane, &work.third};
   std::array<size_t, kMaxRowPlanes> row_bytes = {};
   RowPlanes planes = {};
@@ -66,12 +62,15 @@ Result<void> run_rows(const RunContext& context, const RowJob& job, const Chunk&
   }
 
   const size_t tile = static_cast<size_t>(row_tile_values(k));
+  work.raw.resize(std::max(work.raw.size(), tile * value_bytes));
   work.x.resize(std::max(work.x.size(), tile));
   work.y.resize(std::max(work.y.size(), tile));
   for (size_t row = 0; row < rows;) {
     const Importance importance = importance_of(job, row0 + row, rows_in_all);
     const auto n = static_cast<size_t>(std::min<uint64_t>({tile / k, rows - row, importance.rows}));
-    widen(job, raw.data() + row * k * value_bytes, n * k, work);
+    const std::span raw(work.raw.data(), n * k * value_bytes);
+    PHIQUANT_TRY(job.source.bytes->read((row0 + row) * k * value_bytes, raw));
+    widen(job, raw.data(), n * k, work);
     if (note_row_non_finite(chunk, (row0 + row) * k, {work.x.data(), n * k}, state)) return {};
     RowPlanes at = {};
     RowPlanesView view = {};
@@ -80,7 +79,8 @@ Result<void> run_rows(const RunContext& context, const RowJob& job, const Chunk&
     scheme.encode({work.x.data(), n, k, importance.columns}, job.params, at);
     if (context.measure) {
       scheme.decode(view, n, k, job.params, work.y.data());
-      quant::error_sums(work.x.data(), work.y.data(), k, n, k, outcome.error);
+      const size_t cols = k % 16 == 0 ? 16 : k;  // rows lie one after the other
+      quant::error_sums(work.x.data(), work.y.data(), cols, n * k / cols, cols, outcome.error);
     }
     row += n;
   }

@@ -134,6 +134,20 @@ HWY_INLINE VF round_even_small(VF v) {
   return hn::Sub(hn::Add(v, magic), magic);
 }
 
+// Truncates floats that fit an int32. hn::ConvertTo saturates those that do not, at the price of
+// three more instructions on x86.
+HWY_INLINE VI to_int_in_range(VF v) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  return VI{_mm512_cvttps_epi32(v.raw)};
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  return VI{_mm256_cvttps_epi32(v.raw)};
+#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  return VI{_mm_cvttps_epi32(v.raw)};
+#else
+  return hn::ConvertTo(DI(), v);
+#endif
+}
+
 // Whether every lane's magnitude is far from overflow and underflow, so that its reciprocal is
 // precise.
 HWY_INLINE bool moderate(VF v) {

@@ -137,15 +137,30 @@ HWY_INLINE hn::Vec<DU> replace_lost(hn::Vec<DU> magnitude, const CastLimits& lim
   return hn::BitCast(kUints, hn::IfThenElse(hn::Gt(m, bound(limits.underflow_to)), kept, small));
 }
 
-// Casts n values, n a multiple of the lanes and below 2^31.
+template <DType kTo>
+HWY_INLINE void store_as(hn::Vec<DU> u, hn::Vec<DU> magnitude, std::byte* to) {
+  if constexpr (kTo == DType::f16) {
+    store_f16(u, magnitude, to);
+  } else if constexpr (kTo == DType::bf16) {
+    store_bf16(u, magnitude, to);
+  } else {
+    const auto quieted = hn::Or(u, hn::Set(kUints, 0x400000u));
+    hn::StoreU(if_greater(magnitude, kInfBits, quieted, u), kUints,
+               reinterpret_cast<uint32_t*>(to));
+  }
+}
+
+template <DType kType>
+constexpr size_t kBytesOf = kType == DType::f32 ? 4 : 2;
+
+// Casts n values and counts what is lost; n is a multiple of the lanes and below 2^31.
 template <DType kFrom, DType kTo>
-void cast_run(const std::byte* in, size_t n, std::byte* out, const CastLimits& limits,
-              CastStats& stats) {
-  constexpr size_t kInBytes = kFrom == DType::f32 ? 4 : 2, kOutBytes = kTo == DType::f32 ? 4 : 2;
+void cast_and_count(const std::byte* in, size_t n, std::byte* out, const CastLimits& limits,
+                    CastStats& stats) {
   hn::Vec<DI> nonzero = bound(0), above_underflow = nonzero, overflow = nonzero, special = nonzero,
               nan = nonzero;
   for (size_t i = 0; i < n; i += kLanes) {
-    auto u = hn::BitCast(kUints, load_floats<kFrom>(in + i * kInBytes));
+    auto u = hn::BitCast(kUints, load_floats<kFrom>(in + i * kBytesOf<kFrom>));
     auto magnitude = hn::And(u, hn::Set(kUints, 0x7fffffffu));
     const auto m = hn::BitCast(kInts, magnitude);
     count_greater(m, bound(kInfBits), nan);
@@ -155,27 +170,46 @@ void cast_run(const std::byte* in, size_t n, std::byte* out, const CastLimits& l
       count_greater(m, bound(limits.underflow_to), above_underflow);
       count_greater(m, bound(limits.overflow_from - 1), overflow);
     }
-    std::byte* to = out + i * kOutBytes;
-    if constexpr (kTo == DType::f16) {
-      if (limits.replace) {
-        const auto sign = hn::Xor(u, magnitude);
-        magnitude = replace_lost(magnitude, limits);
-        u = hn::Or(sign, magnitude);
-      }
-      store_f16(u, magnitude, to);
-    } else if constexpr (kTo == DType::bf16) {
-      store_bf16(u, magnitude, to);
-    } else {
-      const auto quieted = hn::Or(u, hn::Set(kUints, 0x400000u));
-      hn::StoreU(if_greater(magnitude, kInfBits, quieted, u), kUints,
-                 reinterpret_cast<uint32_t*>(to));
+    if (kTo == DType::f16 && limits.replace) {
+      const auto sign = hn::Xor(u, magnitude);
+      magnitude = replace_lost(magnitude, limits);
+      u = hn::Or(sign, magnitude);
     }
+    store_as<kTo>(u, magnitude, out + i * kBytesOf<kTo>);
   }
   stats.nan += total(nan);
   stats.inf += total(special) - total(nan);
   if constexpr (kTo != DType::f32) {
     stats.overflowed += total(overflow) - total(special);
     stats.underflowed += total(nonzero) - total(above_underflow);
+  }
+}
+
+// Casts n values, a multiple of the lanes. Runs of which the largest and the smallest magnitude
+// show that nothing is lost, which is nearly all of them, are not counted; the others are cast
+// again.
+template <DType kFrom, DType kTo>
+void cast_run(const std::byte* in, size_t n, std::byte* out, const CastLimits& limits,
+              CastStats& stats) {
+  constexpr size_t kRun = 2048;
+  for (size_t first = 0; first < n; first += kRun) {
+    const std::byte* from = in + first * kBytesOf<kFrom>;
+    std::byte* to = out + first * kBytesOf<kTo>;
+    const size_t count = n - first < kRun ? n - first : kRun;
+    auto largest = hn::Zero(kInts);
+    auto smallest = hn::Set(kUints, 0xffffffffu);  // less 1, so that zeros count as large
+    for (size_t i = 0; i < count; i += kLanes) {
+      const auto u = hn::BitCast(kUints, load_floats<kFrom>(from + i * kBytesOf<kFrom>));
+      const auto magnitude = hn::And(u, hn::Set(kUints, 0x7fffffffu));
+      largest = hn::Max(largest, hn::BitCast(kInts, magnitude));
+      if constexpr (kTo != DType::f32)
+        smallest = hn::Min(smallest, hn::Sub(magnitude, hn::Set(kUints, 1u)));
+      store_as<kTo>(u, magnitude, to + i * kBytesOf<kTo>);
+    }
+    const auto max = static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(kInts, largest)));
+    const auto min = hn::GetLane(hn::MinOfLanes(kUints, smallest));
+    if (max >= limits.overflow_from || min < limits.underflow_to)
+      cast_and_count<kFrom, kTo>(from, count, to, limits, stats);
   }
 }
 
@@ -195,28 +229,20 @@ void cast_from(const std::byte* in, size_t n, std::byte* out, DType to, const Ca
 // Both return the number of values done: all but a rest smaller than a vector, or none.
 size_t cast_vectors(const std::byte* in, DType from, size_t n, std::byte* out, DType to,
                     const CastLimits& limits, CastStats& stats) {
-  constexpr size_t kRun = size_t{1} << 24;  // no counter overflows, neither a lane nor their sum
   const size_t whole = n - n % kLanes;
-  const size_t in_size = dtype_bits(from) / 8, out_size = dtype_bits(to) / 8;
-  for (size_t i = 0; i < whole; i += kRun) {
-    const size_t run = whole - i < kRun ? whole - i : kRun;
-    const std::byte* run_in = in + i * in_size;
-    std::byte* run_out = out + i * out_size;
-    switch (from) {
-      case DType::f32:
-        cast_from<DType::f32>(run_in, run, run_out, to, limits, stats);
-        break;
-      case DType::f16:
-        cast_from<DType::f16>(run_in, run, run_out, to, limits, stats);
-        break;
-      case DType::bf16:
-        cast_from<DType::bf16>(run_in, run, run_out, to, limits, stats);
-        break;
-      default:
-        return 0;
-    }
+  switch (from) {
+    case DType::f32:
+      cast_from<DType::f32>(in, whole, out, to, limits, stats);
+      return whole;
+    case DType::f16:
+      cast_from<DType::f16>(in, whole, out, to, limits, stats);
+      return whole;
+    case DType::bf16:
+      cast_from<DType::bf16>(in, whole, out, to, limits, stats);
+      return whole;
+    default:
+      return 0;
   }
-  return whole;
 }
 
 template <DType kFrom>

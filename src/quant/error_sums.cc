@@ -1,11 +1,13 @@
-// What quantization cost: sums over pairs of tiles, in double.
-#include <cmath>
+// What quantization cost: sums over pairs of tiles. See kernels_ref.cc for the rule.
+#include <algorithm>
+#include <cstring>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/error_sums.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+#include "quant/error_partials.h"
 #include "quant/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -13,74 +15,199 @@ namespace phiquant::quant::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
-bool tile_sums(const float*, const float*, size_t, size_t, size_t, ErrorSums&) { return false; }
+size_t add_floats(const float*, const float*, size_t, size_t, size_t, ErrorPartials&) { return 0; }
+size_t add_codes(const CodeTile&, const BlockView&, const float*, size_t, size_t, size_t,
+                 ErrorPartials&) {
+  return 0;
+}
 
 #else
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr size_t kPartials = 8;
-using D = hn::CappedTag<double, kPartials>;
-using DF = hn::Rebind<float, D>;
-using V = hn::Vec<D>;
-constexpr D kDoubles;
+using DF = hn::CappedTag<float, kErrorPartials>;
+using DD = hn::CappedTag<double, kErrorPartials>;
+using DI = hn::RebindToSigned<DF>;
+using VF = hn::Vec<DF>;
+using VI = hn::Vec<DI>;
 constexpr DF kFloats;
-constexpr size_t kLanes = hn::MaxLanes(D());
+constexpr DI kInts;
+constexpr size_t kLanes = hn::MaxLanes(DF());
 
-// The sums of kLanes neighbouring partials.
+// The float sums of kLanes neighbouring columns over a run of rows.
 struct Sums {
-  V signal, noise, dot, approx, max_abs;
+  VF signal, noise, dot, approx, max_abs;
+
+  HWY_INLINE void add(VF x, VF y) {
+    const VF e = hn::Sub(x, y);
+    signal = hn::Add(signal, hn::Mul(x, x));
+    noise = hn::Add(noise, hn::Mul(e, e));
+    dot = hn::Add(dot, hn::Mul(x, y));
+    approx = hn::Add(approx, hn::Mul(y, y));
+    max_abs = hn::Max(max_abs, hn::Abs(e));
+  }
 };
 
-HWY_INLINE void add_pair(const float* x, const float* y, Sums& s) {
-  const V a = hn::PromoteTo(kDoubles, hn::LoadU(kFloats, x)),
-          b = hn::PromoteTo(kDoubles, hn::LoadU(kFloats, y));
-  const V e = hn::Sub(a, b), magnitude = hn::Abs(e);
-  s.signal = hn::Add(s.signal, hn::Mul(a, a));
-  s.noise = hn::Add(s.noise, hn::Mul(e, e));
-  s.dot = hn::Add(s.dot, hn::Mul(a, b));
-  s.approx = hn::Add(s.approx, hn::Mul(b, b));
-  s.max_abs = hn::Max(s.max_abs, magnitude);
+HWY_INLINE Sums no_sums() {
+  const VF zero = hn::Zero(kFloats);
+  return {zero, zero, zero, zero, zero};
 }
 
-// A rest of fewer than kPartials columns, filled up with zeros: they change no sum.
-HWY_NOINLINE void copy_rest(const float* x, size_t n, float* out) {
-  for (size_t i = 0; i < kPartials; ++i) out[i] = i < n ? x[i] : 0.0f;
+HWY_INLINE void widen_and_add(VF v, double* to) {
+  const DD dd;
+  const hn::Rebind<float, DD> df;
+  constexpr size_t kDoubles = hn::MaxLanes(DD());
+  HWY_ALIGN float lanes[kLanes];
+  hn::Store(v, kFloats, lanes);
+  for (size_t i = 0; i < kLanes; i += kDoubles)
+    hn::Store(hn::Add(hn::Load(dd, to + i), hn::PromoteTo(dd, hn::Load(df, lanes + i))), dd,
+              to + i);
 }
 
-// One row; `first`: the first of the kLanes partials that this pass adds to.
-HWY_INLINE void add_row(const float* x, const float* y, size_t n_cols, size_t first, Sums& s) {
-  const size_t whole = n_cols - n_cols % kPartials;
-  for (size_t c = first; c < whole; c += kPartials) add_pair(x + c, y + c, s);
-  if (whole == n_cols) return;
-  float x_rest[kPartials], y_rest[kPartials];
-  copy_rest(x + whole, n_cols - whole, x_rest);
-  copy_rest(y + whole, n_cols - whole, y_rest);
-  add_pair(x_rest + first, y_rest + first, s);
+// `column`: of the first lane.
+HWY_INLINE void flush(const Sums& s, size_t column, ErrorPartials& p) {
+  const size_t first = column % kErrorPartials;
+  widen_and_add(s.signal, p.signal + first);
+  widen_and_add(s.noise, p.noise + first);
+  widen_and_add(s.dot, p.dot + first);
+  widen_and_add(s.approx, p.approx + first);
+  hn::Store(hn::Max(s.max_abs, hn::Load(kFloats, p.max_abs + first)), kFloats, p.max_abs + first);
 }
 
-// False where a sum is not finite; `total` is then unusable.
-bool tile_sums(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
-               ErrorSums& total) {
-  HWY_ALIGN double partial[5][kPartials] = {};
-  for (size_t r = 0; r < n_rows; ++r)
-    for (size_t first = 0; first < kPartials;
-         first += kLanes) {  // the second pass finds the row in the cache
-      Sums s{hn::Load(kDoubles, partial[0] + first), hn::Load(kDoubles, partial[1] + first),
-             hn::Load(kDoubles, partial[2] + first), hn::Load(kDoubles, partial[3] + first),
-             hn::Load(kDoubles, partial[4] + first)};
-      add_row(x + r * stride, y + r * stride, n_cols, first, s);
-      hn::Store(s.signal, kDoubles, partial[0] + first);
-      hn::Store(s.noise, kDoubles, partial[1] + first);
-      hn::Store(s.dot, kDoubles, partial[2] + first);
-      hn::Store(s.approx, kDoubles, partial[3] + first);
-      hn::Store(s.max_abs, kDoubles, partial[4] + first);
+// All add whole vectors of columns of one run of rows, and return how many columns that were.
+size_t add_floats(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
+                  ErrorPartials& partials) {
+  const size_t whole = n_cols - n_cols % kLanes;
+  for (size_t c = 0; c < whole; c += kLanes) {
+    Sums s = no_sums();
+    for (size_t r = 0; r < n_rows; ++r)
+      s.add(hn::LoadU(kFloats, x + r * stride + c), hn::LoadU(kFloats, y + r * stride + c));
+    flush(s, c, partials);
+  }
+  return whole;
+}
+
+// A column's scale and offset, for kLanes columns.
+struct Parameters {
+  VF zero, scale;
+
+  HWY_INLINE Parameters(const BlockView& view, size_t c, float default_zero)
+      : zero(view.zero_points ? hn::LoadU(kFloats, view.zero_points + c)
+                              : hn::Set(kFloats, default_zero)),
+        scale(hn::LoadU(kFloats, view.scales + c)) {}
+  HWY_INLINE VF value(VI code) const {
+    return hn::Mul(hn::Sub(hn::ConvertTo(kFloats, code), zero), scale);
+  }
+};
+
+template <class T>
+size_t add_bytes(const BlockView& view, float default_zero, const float* x, size_t stride,
+                 size_t n_rows, size_t n_cols, ErrorPartials& partials) {
+  const hn::Rebind<T, DF> narrow;
+  const size_t whole = n_cols - n_cols % kLanes;
+  for (size_t c = 0; c < whole; c += kLanes) {
+    const Parameters parameters(view, c, default_zero);
+    Sums s = no_sums();
+    for (size_t r = 0; r < n_rows; ++r) {
+      const T* codes = reinterpret_cast<const T*>(view.codes + r * view.codes_stride + c);
+      s.add(hn::LoadU(kFloats, x + r * stride + c),
+            parameters.value(hn::PromoteTo(kInts, hn::LoadU(narrow, codes))));
     }
-  for (size_t i = 0; i < kPartials; ++i)
-    total.add({partial[0][i], partial[1][i], partial[2][i], partial[3][i], partial[4][i], 0});
-  total.n = n_rows * n_cols;
-  // A NaN or infinity on either side reaches one of these; floats alone cannot overflow them.
-  return std::isfinite(total.signal) && std::isfinite(total.approx);
+    flush(s, c, partials);
+  }
+  return whole;
+}
+
+// 16 bytes of every fourth column from `codes` on, one column a 128-bit block.
+HWY_INLINE VI gather_blocks(const std::byte* codes, size_t stride) {
+  const hn::CappedTag<int32_t, 4> d4;
+  const auto block = [&](size_t column) HWY_ATTR {
+    return hn::LoadU(d4, reinterpret_cast<const int32_t*>(codes + column * stride));
+  };
+#if HWY_TARGET <= HWY_AVX3
+  const hn::Half<DI> half;
+  return hn::Combine(kInts, hn::Combine(half, block(12), block(8)),
+                     hn::Combine(half, block(4), block(0)));
+#elif HWY_TARGET <= HWY_AVX2
+  return hn::Combine(kInts, block(4), block(0));
+#else
+  return block(0);
+#endif
+}
+
+// 16 bytes of each of kLanes columns: afterwards vector j holds 32-bit word j of each column.
+HWY_INLINE void load_words(const std::byte* codes, size_t stride, VI (&w)[4]) {
+  const hn::RepartitionToWide<DI> pairs;
+  VI v[4];
+  for (size_t i = 0; i < 4; ++i) v[i] = gather_blocks(codes + i * stride, stride);
+  const auto even_low = hn::BitCast(pairs, hn::InterleaveLower(kInts, v[0], v[1]));
+  const auto odd_low = hn::BitCast(pairs, hn::InterleaveLower(kInts, v[2], v[3]));
+  const auto even_high = hn::BitCast(pairs, hn::InterleaveUpper(kInts, v[0], v[1]));
+  const auto odd_high = hn::BitCast(pairs, hn::InterleaveUpper(kInts, v[2], v[3]));
+  w[0] = hn::BitCast(kInts, hn::InterleaveLower(pairs, even_low, odd_low));
+  w[1] = hn::BitCast(kInts, hn::InterleaveUpper(pairs, even_low, odd_low));
+  w[2] = hn::BitCast(kInts, hn::InterleaveLower(pairs, even_high, odd_high));
+  w[3] = hn::BitCast(kInts, hn::InterleaveUpper(pairs, even_high, odd_high));
+}
+
+// The same for fewer than 16 bytes, the rest 0.
+HWY_NOINLINE void load_part(const std::byte* codes, size_t stride, size_t n_bytes, VI (&w)[4]) {
+  alignas(64) std::byte whole[kLanes * 16] = {};
+  for (size_t c = 0; c < kLanes; ++c) std::memcpy(whole + c * 16, codes + c * stride, n_bytes);
+  load_words(whole, 16, w);
+}
+
+// Packed codes, low bits first; the run starts on a byte.
+template <unsigned kBits>
+size_t add_packed(const BlockView& view, float default_zero, const float* x, size_t stride,
+                  size_t n_rows, size_t n_cols, ErrorPartials& partials) {
+  constexpr size_t kPerWord = 32 / kBits, kRows = 4 * kPerWord;  // of 16 bytes
+  const VI mask = hn::Set(kInts, static_cast<int32_t>((1u << kBits) - 1));
+  const size_t whole = n_cols - n_cols % kLanes;
+  for (size_t c = 0; c < whole; c += kLanes) {
+    const Parameters parameters(view, c, default_zero);
+    const std::byte* codes = view.codes + c * view.codes_stride;
+    Sums s = no_sums();
+    for (size_t k = 0; k < n_rows; k += kRows) {
+      const size_t rows = std::min(kRows, n_rows - k);
+      VI words[4];
+      if (rows == kRows)
+        load_words(codes + k * kBits / 8, view.codes_stride, words);
+      else
+        load_part(codes + k * kBits / 8, view.codes_stride, (rows * kBits + 7) / 8, words);
+      for (size_t j = 0; j * kPerWord < rows; ++j) {
+        const float* at = x + (k + j * kPerWord) * stride + c;
+        const size_t n = std::min(kPerWord, rows - j * kPerWord);
+        VI word = words[j];
+        if (n == kPerWord) {
+          for (size_t i = 0; i < kPerWord; ++i, word = hn::ShiftRight<kBits>(word))
+            s.add(hn::LoadU(kFloats, at + i * stride), parameters.value(hn::And(word, mask)));
+        } else {
+          for (size_t i = 0; i < n; ++i, word = hn::ShiftRight<kBits>(word))
+            s.add(hn::LoadU(kFloats, at + i * stride), parameters.value(hn::And(word, mask)));
+        }
+      }
+    }
+    flush(s, c, partials);
+  }
+  return whole;
+}
+
+size_t add_codes(const CodeTile& tile, const BlockView& view, const float* x, size_t stride,
+                 size_t n_rows, size_t n_cols, ErrorPartials& partials) {
+  const float zero = default_zero_point(tile);
+  if (tile.packing != Packing::nbits)
+    return tile.is_signed ? add_bytes<int8_t>(view, zero, x, stride, n_rows, n_cols, partials)
+                          : add_bytes<uint8_t>(view, zero, x, stride, n_rows, n_cols, partials);
+  if (tile.is_signed) return 0;
+  switch (tile.bits) {
+    case 2:
+      return add_packed<2>(view, zero, x, stride, n_rows, n_cols, partials);
+    case 4:
+      return add_packed<4>(view, zero, x, stride, n_rows, n_cols, partials);
+    default:
+      return add_packed<8>(view, zero, x, stride, n_rows, n_cols, partials);
+  }
 }
 
 #endif  // HWY_TARGET == HWY_SCALAR
@@ -92,17 +219,44 @@ HWY_AFTER_NAMESPACE();
 namespace phiquant::quant {
 namespace {
 
-HWY_EXPORT(tile_sums);
+HWY_EXPORT(add_floats);
+HWY_EXPORT(add_codes);
 
 }  // namespace
 
 void error_sums(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
                 ErrorSums& sums) {
+  ErrorPartials partials;
+  for (size_t r = 0; r < n_rows; r += kErrorRows) {
+    const size_t rows = std::min(kErrorRows, n_rows - r);
+    const float *a = x + r * stride, *b = y + r * stride;
+    const size_t done = HWY_DYNAMIC_DISPATCH(add_floats)(a, b, stride, rows, n_cols, partials);
+    add_columns_ref(a, b, stride, rows, done, n_cols, partials);
+  }
   ErrorSums total;
-  if (HWY_DYNAMIC_DISPATCH(tile_sums)(x, y, stride, n_rows, n_cols, total))
+  if (total_of(partials, n_rows * n_cols, total))
     sums.add(total);
   else
-    error_sums_ref(x, y, stride, n_rows, n_cols, sums);
+    error_sums_double_ref(x, y, stride, n_rows, n_cols, sums);
+}
+
+void block_error_sums(Packing packing, unsigned bits, bool is_signed, const BlockView& view,
+                      const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                      ErrorSums& sums) {
+  const CodeTile tile{packing, bits, is_signed};
+  ErrorPartials partials;
+  for (size_t r = 0; r < n_rows; r += kErrorRows) {
+    const size_t rows = std::min(kErrorRows, n_rows - r);
+    const BlockView run = rows_from(tile, view, r);
+    const size_t done =
+        HWY_DYNAMIC_DISPATCH(add_codes)(tile, run, x + r * stride, stride, rows, n_cols, partials);
+    add_codes_ref(tile, run, x + r * stride, stride, rows, done, n_cols, partials);
+  }
+  ErrorSums total;
+  if (total_of(partials, n_rows * n_cols, total))
+    sums.add(total);
+  else
+    block_error_sums_double_ref(tile, view, x, stride, n_rows, n_cols, sums);
 }
 
 }  // namespace phiquant::quant

@@ -24,6 +24,7 @@ struct CastStats {
   uint64_t underflowed = 0;  // nonzero, but zero after an ieee cast, or raised by ort_fp16
   uint64_t nan = 0;          // NaN in the input
   uint64_t inf = 0;          // infinity in the input
+  void add(const CastStats& o);
 };
 // n values `from` (f32, f16, bf16, f64) -> `to` (f32, f16, bf16), rounded once, half to even; a NaN
 // stays a NaN (quieted). ort_fp16 matters for `to` f16 only. Statistics are added to `stats`.
@@ -88,10 +89,14 @@ void affine_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_co
                        size_t codes_stride);
 
 // ---- What it cost ----
-// Sums over a tile in double. Column c of row r adds to partial sum c % 8, rows in order and
-// columns in order within a row; then partial sums 0..7 are added in order: every ISA gives the
-// same doubles. Pairs of which x or y is not finite are left out, also from n (CastStats counts
-// them). The tile's totals are then added to `sums`.
+// Sums over a tile. Rows go in runs of 32: a column's values of a run are summed in float, rows in
+// order, and the column's sum is then added in double to partial sum (column % 16), runs in order
+// and columns in order within a run; at the end partial sums 0..15 are added in order: every ISA
+// gives the same doubles. 32 roundings leave a relative error below 2^-19 of each sum, less than
+// 0.00001 dB. Where squares of the tile overflow or underflow a float, or a value is not finite,
+// the column sums of the whole tile are taken in double instead; pairs of which x or y is not
+// finite are then left out, also from n (CastStats counts them). The tile's totals are added to
+// `sums`.
 struct ErrorSums {
   double signal = 0;   // sum x^2
   double noise = 0;    // sum (x - y)^2
@@ -101,10 +106,17 @@ struct ErrorSums {
   uint64_t n = 0;
   void add(const ErrorSums& o);
 };
+// Contiguous values are best given as rows of 16 columns.
 void error_sums(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
                 ErrorSums& sums);
 void error_sums_ref(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
                     ErrorSums& sums);
+// The same with y from decode_block(), which never leaves the registers.
+void block_error_sums(Packing packing, unsigned bits, bool is_signed, const BlockView& view,
+                      const float* x, size_t stride, size_t n_rows, size_t n_cols, ErrorSums& sums);
+void block_error_sums_ref(Packing packing, unsigned bits, bool is_signed, const BlockView& view,
+                          const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                          ErrorSums& sums);
 
 // ---- Targets ----
 // The instruction set in use, by Highway's name in lower case: "avx3", "avx2", "sse4", "ssse3",

@@ -83,6 +83,13 @@ void cast_f64(double value, DType to, std::byte* out, const CastLimits& limits, 
 
 }  // namespace
 
+void CastStats::add(const CastStats& o) {
+  overflowed += o.overflowed;
+  underflowed += o.underflowed;
+  nan += o.nan;
+  inf += o.inf;
+}
+
 void to_f32_ref(const std::byte* in, DType from, size_t n, float* out) {
   const size_t size = dtype_bits(from) / 8;
   for (size_t i = 0; i < n; ++i) out[i] = load_float(in + i * size, from);
@@ -179,34 +186,6 @@ void affine_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_co
       const float clipped = std::min(std::max(shifted, lowest), highest);
       codes[r * codes_stride + c] = static_cast<std::byte>(static_cast<int>(clipped));
     }
-}
-
-void error_sums_ref(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
-                    ErrorSums& sums) {
-  ErrorSums partial[8], total;
-  for (size_t r = 0; r < n_rows; ++r)
-    for (size_t c = 0; c < n_cols; ++c) {
-      const double a = x[r * stride + c], b = y[r * stride + c], e = a - b;
-      if (!std::isfinite(a) || !std::isfinite(b)) continue;
-      ErrorSums& p = partial[c % 8];
-      p.signal += a * a;
-      p.noise += e * e;
-      p.dot += a * b;
-      p.approx += b * b;
-      p.max_abs = std::max(p.max_abs, std::abs(e));
-      ++p.n;
-    }
-  for (const ErrorSums& p : partial) total.add(p);
-  sums.add(total);
-}
-
-void ErrorSums::add(const ErrorSums& o) {
-  signal += o.signal;
-  noise += o.noise;
-  dot += o.dot;
-  approx += o.approx;
-  max_abs = std::max(max_abs, o.max_abs);
-  n += o.n;
 }
 
 // Both in double with the uncast scale, which is rounded to the weight's dtype only at the end. A

@@ -21,7 +21,7 @@ void encode_matmul_nbits(const BlockTile& tile, const SchemeParams& p, const Blo
         if (!hn::AllTrue(kF, hn::IsFinite(s.reciprocal))) return false;
         const auto code_at = [&](size_t k) HWY_ATTR {
           const VF v = clamp(hn::Add(hn::Mul(row(t, k), s.reciprocal), s.zero_point), lo, hi);
-          return hn::ConvertTo(DI(), hn::Add(v, almost_half));
+          return to_int_in_range(hn::Add(v, almost_half));
         };
         pack_columns(p.bits, t.n_rows, p.block_size, code_at, hn::Zero(DI()), o);
         store_scales(o, s.stored, s.zero_point);

@@ -82,6 +82,34 @@ TEST(Cast, EveryTargetGivesTheReferenceBytesAndCounts) {
       }
 }
 
+// One value that is lost, or just not, among thousands that are kept.
+TEST(Cast, OneLostValueIsCountedAndReplaced) {
+  std::vector<uint32_t> edges = {0, 1, 0x7f7fffffu, 0x7f800000u, 0x7f800001u, 0x7fc00000u};
+  for (const uint32_t edge : {0x477ff000u, 0x477fe000u, 0x33000000u, 0x38800000u, 0x7f7f8000u,
+                              0x00008000u, std::bit_cast<uint32_t>(5.96e-8f)})
+    for (uint32_t step = 0; step < 3; ++step) edges.push_back(edge - 1 + step);
+  const std::vector<float> kept(5000, 0.25f);
+  for_each_target([&](const std::string& target) {
+    for (const DType to : {DType::f32, DType::f16, DType::bf16})
+      for (const CastRule rule : {CastRule::ieee, CastRule::ort_fp16})
+        for (const uint32_t edge : edges)
+          for (const size_t at : {0u, 2047u, 2048u, 4500u}) {
+            std::vector<float> values = kept;
+            values[at] = std::bit_cast<float>(edge | 0x80000000u);
+            const Bytes in = bytes_of(values);
+            const size_t size = values.size() * dtype_bits(to) / 8;
+            Bytes got(size), expected(size);
+            quant::CastStats stats, expected_stats;
+            quant::cast(in.data(), DType::f32, values.size(), got.data(), to, rule, stats);
+            quant::cast_ref(in.data(), DType::f32, values.size(), expected.data(), to, rule,
+                            expected_stats);
+            EXPECT_EQ(first_difference(got, expected), size)
+                << target << " " << std::hex << edge << std::dec << " at " << at;
+            expect_same(stats, expected_stats);
+          }
+  });
+}
+
 TEST(Cast, ShortRunsAndOddAddresses) {
   const Bytes in = all_inputs(DType::f32);
   for_each_target([&](const std::string& target) {
