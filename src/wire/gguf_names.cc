@@ -1,0 +1,62 @@
+#include "wire/gguf_names.h"
+
+#include <fmt/core.h>
+
+namespace phiquant {
+namespace {
+
+// The part of a name between the block and ".weight".
+const char* base_name(Role role) {
+  switch (role) {
+    case Role::embed:
+      return "token_embd";
+    case Role::attn_norm:
+      return "attn_norm";
+    case Role::attn_qkv:
+      return "attn_qkv";
+    case Role::attn_q:
+      return "attn_q";
+    case Role::attn_k:
+      return "attn_k";
+    case Role::attn_v:
+      return "attn_v";
+    case Role::attn_out:
+      return "attn_output";
+    case Role::mlp_norm:
+      return "ffn_norm";
+    case Role::mlp_gate_up:  // the gate's rows first; llama.cpp knows it by the size
+    case Role::mlp_up:
+      return "ffn_up";
+    case Role::mlp_gate:
+      return "ffn_gate";
+    case Role::mlp_down:
+      return "ffn_down";
+    case Role::router:
+      return "ffn_gate_inp";
+    case Role::expert_gate:
+      return "ffn_gate_exps";
+    case Role::expert_up:
+      return "ffn_up_exps";
+    case Role::expert_down:
+      return "ffn_down_exps";
+    case Role::final_norm:
+      return "output_norm";
+    case Role::lm_head:
+      return "output";
+    case Role::ignored:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string gguf_name(const WeightKey& key) {
+  const char* base = base_name(key.role);
+  if (!base) return {};
+  const char* ending = key.bias ? "bias" : "weight";
+  return key.layer < 0 ? fmt::format("{}.{}", base, ending)
+                       : fmt::format("blk.{}.{}.{}", key.layer, base, ending);
+}
+
+}  // namespace phiquant

@@ -1,0 +1,18 @@
+// Names of a decoder's tensors in GGUF, shared by reader and writer. Source: llama.cpp's
+// gguf-py/gguf/constants.py, for the architectures phi2, phi3 and phimoe.
+#pragma once
+
+#include <string>
+
+#include "phiquant/model.h"
+
+namespace phiquant {
+
+// "blk.3.attn_qkv.weight", "output.bias". Experts of a layer share one tensor, and so one name.
+// "" for roles that have none.
+std::string gguf_name(const WeightKey& key);
+
+constexpr const char* kGgufRopeLong = "rope_factors_long.weight";
+constexpr const char* kGgufRopeShort = "rope_factors_short.weight";
+
+}  // namespace phiquant
