@@ -7,10 +7,14 @@
 #include "core/atomic_output.h"
 #include "core/cancel.h"
 #include "format/formats.h"
+#include "format/gguf.h"
 #include "format/onnx_format.h"
+#include "model/gguf.h"
+#include "model/gguf_checkpoint.h"
 #include "model/onnx_loader.h"
 #include "phiquant/convert.h"
 #include "pipeline/execute.h"
+#include "quant/gguf_floats.h"
 
 namespace phiquant {
 namespace {
@@ -37,13 +41,25 @@ Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtra
   return checkpoint_format(options.format).plan(checkpoint, options, extras);
 }
 
+// Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.
+Result<Plan> plan_gguf_input(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
+  PHIQUANT_ASSIGN(GgufModel model, open_gguf(options.input, gguf_floats));
+  PHIQUANT_TRY(refuse_input_as_output(model.files, options.output));
+  if (options.format == OutputFormat::automatic || options.format == OutputFormat::gguf)
+    return plan_gguf(model, options, extras);
+  PHIQUANT_ASSIGN(const Checkpoint checkpoint, gguf_checkpoint(model));
+  return checkpoint_format(options.format).plan(checkpoint, options, extras);
+}
+
 Result<Plan> plan_of(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
   if (looks_like_checkpoint(options.input)) return plan_checkpoint(options, extras);
+  if (looks_like_gguf(options.input)) return plan_gguf_input(options, extras);
   if (options.target != Target::cpu || options.recipe != Recipe::standard ||
       (options.format != OutputFormat::automatic && options.format != OutputFormat::onnx) ||
-      options.mixed_layers || options.text_only || options.merge_lora != MergeLora::none)
+      options.mixed_layers || options.text_only || options.sequence_length ||
+      options.merge_lora != MergeLora::none)
     return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format, --mixed-layers, "
-                                          "--text-only and --merge-lora are for "
+                                          "--sequence-length, --text-only and --merge-lora are for "
                                           "checkpoint folders (with config.json and safetensors)",
                                           options.input.string())};
   PHIQUANT_ASSIGN(OnnxModel model, load_onnx(options.input, {options.follow_symlinks}));
