@@ -7,6 +7,9 @@
 
 #include "cli/options.h"
 #include "core/nearest.h"
+#include "format/formats.h"
+#include "format/gguf_mix.h"
+#include "format/mlx_policy.h"
 #include "phiquant/scheme.h"
 #include "quant/kernels.h"
 
@@ -30,11 +33,29 @@ std::vector<SchemeLine> scheme_lines() {
                      false,
                      scheme.summary});
   }
+  for (const GgufFileType& type : gguf_file_types())
+    lines.push_back({type.name,
+                     {kPrecisionNames[static_cast<size_t>(type.nearest)]},
+                     false,
+                     false,
+                     false,
+                     type.summary,
+                     "gguf"});
+  for (const format::MlxScheme& mlx : format::mlx_schemes())
+    lines.push_back({mlx.name,
+                     {kPrecisionNames[static_cast<size_t>(mlx.precision)]},
+                     false,
+                     mlx.mode == "affine",
+                     mlx.mode == "affine",
+                     mlx.summary,
+                     "mlx"});
   return lines;
 }
 
 std::vector<FormatLine> format_lines() {
-  return {{"onnx", "ONNX model, weights inline or in external data files; read and written"}};
+  std::vector<FormatLine> lines;
+  for (const CheckpointFormat& row : checkpoint_formats()) lines.push_back({row.name, row.summary});
+  return lines;
 }
 
 std::vector<TargetLine> target_lines() {

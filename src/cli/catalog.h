@@ -15,6 +15,7 @@ struct SchemeLine {
   bool symmetric, asymmetric;                // both false: floats
   bool blocks;                               // --block-size applies
   std::string_view summary;
+  std::string_view format = "onnx";  // that it is for; onnx stands for genai too
 };
 struct FormatLine {
   std::string_view name, summary;

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/check_gguf.h"
+#include "cli/check_mlx.h"
 #include "cli/options.h"
 #include "cli/parse.h"
 #include "phiquant/scheme.h"
@@ -112,7 +114,7 @@ Result<void> check_scheme(const Request& q) {
 Result<void> check_output(const Request& q) {
   const QuantizeOptions& o = q.quantize;
   if (o.output.empty())
-    return usage("--output: missing (give -o OUT: a folder, or a file ending in .onnx)");
+    return usage("--output: missing (give -o OUT: a folder, or a file ending in .onnx or .gguf)");
   if (o.output == "-")
     return usage(
         "--output -: a model cannot be written to standard output, because it is written out of "
@@ -125,11 +127,14 @@ Result<void> check_output(const Request& q) {
 
 Result<void> check_quantize(const Request& q) {
   PHIQUANT_TRY(check_output(q));
+  PHIQUANT_TRY(check_gguf(q));
+  PHIQUANT_TRY(check_mlx(q));
   if (!q.precision_given)
     return usage(fmt::format("--precision: missing (one of {})", "int4, int8, fp16, bf16, fp32"));
   if (q.symmetric_given && q.asymmetric_given)
     return usage("--symmetric and --asymmetric: contradict each other (leave one out)");
   PHIQUANT_TRY(check_precision(q));
+  if (q.quantize.format == OutputFormat::gguf || q.quantize.format == OutputFormat::mlx) return {};
   PHIQUANT_TRY(check_scheme(q));
   const QuantizeOptions& o = q.quantize;
   if (o.search && !o.scheme.empty() && o.scheme != "search")

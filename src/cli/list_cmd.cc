@@ -18,11 +18,12 @@ std::string zero_points(const SchemeLine& scheme) {
 }
 
 std::string list_text() {
-  Table schemes("lllll"), formats("ll"), targets("ll");
-  schemes.row({"name", "precision", "codes", "blocks", "what it is"});
+  Table schemes("llllll"), formats("ll"), targets("ll");
+  schemes.row({"name", "format", "precision", "codes", "blocks", "what it is"});
   for (const SchemeLine& s : scheme_lines())
-    schemes.row({std::string(s.name), fmt::format("{}", fmt::join(s.precisions, ", ")),
-                 zero_points(s), s.blocks ? "16-256" : "-", std::string(s.summary)});
+    schemes.row({std::string(s.name), std::string(s.format),
+                 fmt::format("{}", fmt::join(s.precisions, ", ")), zero_points(s),
+                 s.blocks ? s.format == "mlx" ? "32-128" : "16-256" : "-", std::string(s.summary)});
   for (const FormatLine& f : format_lines())
     formats.row({std::string(f.name), std::string(f.summary)});
   for (const TargetLine& t : target_lines())

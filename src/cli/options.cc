@@ -4,6 +4,9 @@
 #include <array>
 
 #include "cli/values.h"
+#include "format/formats.h"
+#include "format/gguf_mix.h"
+#include "format/mlx_policy.h"
 #include "phiquant/scheme.h"
 
 namespace phiquant::cli {
@@ -30,6 +33,11 @@ R set_size(Request& q, S text) {
   return {};
 }
 template <auto Member>
+R set_text(Request& q, S text) {
+  q.quantize.*Member = text;
+  return {};
+}
+template <auto Member>
 R append(Request& q, S text) {
   (q.quantize.*Member).emplace_back(text);
   return {};
@@ -48,6 +56,11 @@ R set_precision(Request& q, S text) {
   q.precision_given = true;
   return {};
 }
+R set_format(Request& q, S text) {
+  for (const CheckpointFormat& row : checkpoint_formats())
+    if (row.name == text) q.quantize.format = row.format;
+  return {};
+}
 R set_target(Request& q, S text) {
   const auto at = std::find(std::begin(kTargetNames), std::end(kTargetNames), text);
   q.quantize.target = static_cast<Target>(at - std::begin(kTargetNames));
@@ -64,6 +77,15 @@ R set_block_size(Request& q, S text) {
   if (!size || (*size & (*size - 1)) != 0)
     return Error{Errc::usage, "wanted a power of two from 16 to 256 (try 32)"};
   q.quantize.block_size = static_cast<uint32_t>(*size);
+  return {};
+}
+R set_sequence_length(Request& q, S text) {
+  PHIQUANT_ASSIGN(const uint64_t length, parse_count(text, 1, 65536));
+  q.quantize.sequence_length = static_cast<uint32_t>(length);
+  return {};
+}
+R set_context(Request& q, S text) {
+  PHIQUANT_ASSIGN(q.quantize.context, parse_count(text, 1, uint64_t{1} << 30));
   return {};
 }
 R set_accuracy_level(Request& q, S text) {
@@ -135,8 +157,9 @@ R set_help(HelpMode mode, Request& q) {
 
 constexpr Option kOptions[] = {
     {kOnQuantize, true, "--output", 'o', Kind::path, "OUT", "", "",
-     "Folder to make, or one file ending in .onnx",
-     "A folder gets model.onnx and, if large, model.onnx.data. It appears whole or not at all.",
+     "Folder to make, or one file ending in .onnx or .gguf",
+     "A folder gets model.onnx and, if large, model.onnx.data. It appears whole or not at all. A "
+     "name that ends in .gguf means --format gguf.",
      [](Request& q, S text) -> R {
        q.quantize.output = text;
        return {};
@@ -180,12 +203,17 @@ constexpr Option kOptions[] = {
      "int4: quantize lm_head to int4 too",
      "By default lm_head gets 8 bits, because 4 bits there ruin some Phi models.",
      set_quantize_flag<&QuantizeOptions::uniform>},
-    {kOnQuantize, true, "--target", 0, Kind::choice, "EP", "cpu cuda dml webgpu", "cpu",
+    {kOnQuantize, true, "--target", 0, Kind::choice, "EP", "cpu cuda dml webgpu qnn", "cpu",
      "Checkpoints: where the graph is to run",
      "The execution provider of ONNX Runtime. cpu: int4, int8, fp32; cuda: int4, int8, fp16, bf16, "
-     "fp32; dml and "
-     "webgpu: int4, fp16.",
+     "fp32; dml and webgpu: int4, fp16; qnn: int4, fp16 as a plain model of fixed shape, with "
+     "--sequence-length.",
      set_target},
+    {kOnQuantize, false, "--sequence-length", 0, Kind::value, "N", "", "any",
+     "Checkpoints: fix the shapes of a plain ONNX model",
+     "For --format onnx and --target qnn: the graph takes one text of exactly N tokens; shorter "
+     "ones are filled up behind their end. Rotary tables and the mask become constants.",
+     set_sequence_length},
     {kOnQuantize, false, "--recipe", 0, Kind::choice, "NAME", "default builder", "default",
      "Checkpoints: our defaults, or the model builder's",
      "builder makes what ONNX Runtime GenAI's model builder makes with the same options: uniform "
@@ -195,14 +223,13 @@ constexpr Option kOptions[] = {
        q.quantize.recipe = text == "builder" ? Recipe::builder : Recipe::standard;
        return {};
      }},
-    {kOnQuantize, false, "--format", 0, Kind::choice, "FORMAT", "genai onnx",
-     "genai for checkpoints", "Checkpoints: genai (ONNX Runtime GenAI) or onnx (plain)",
-     "onnx writes standard operators from input_ids to logits, without a cache; with --style qdq "
-     "for every runtime.",
-     [](Request& q, S text) -> R {
-       q.quantize.format = text == "onnx" ? OutputFormat::onnx : OutputFormat::genai;
-       return {};
-     }},
+    {kOnQuantize, true, "--format", 0, Kind::format, "FORMAT", "", "genai for checkpoints",
+     "Checkpoints: what to write, see 'phiquant list'",
+     "genai: for ONNX Runtime GenAI; gguf: for llama.cpp; mlx: a folder for MLX. onnx writes "
+     "standard operators from "
+     "input_ids to logits, without a cache; with --style qdq for every runtime. A GGUF file "
+     "becomes another one, or any of these.",
+     set_format},
     {kOnQuantize, false, "--mixed-layers", 0, Kind::flag, "", "", "",
      "Checkpoints, int4: 8 bits for sensitive layers",
      "The qkv and down projections of the first and last eighth of the layers and of every third "
@@ -214,6 +241,36 @@ constexpr Option kOptions[] = {
     {kOnQuantize, false, "--merge-lora", 0, Kind::choice, "NAME", "none vision speech", "none",
      "Checkpoints: adapter to merge into the weights", "For Phi-4-multimodal, with --text-only.",
      set_merge_lora},
+    {kOnQuantize, false, "--imatrix", 0, Kind::path, "FILE", "", "",
+     "GGUF: importance of columns, from llama-imatrix",
+     "Its GGUF and its older format are read. Every scheme with codes of its own uses it, except "
+     "q8_0.",
+     [](Request& q, S text) -> R {
+       q.quantize.imatrix = text;
+       return {};
+     }},
+    {kOnQuantize, false, "--tensor-type", 0, Kind::list, "GLOB=TYPE", "", "by the scheme",
+     "GGUF: type of the tensors whose name matches",
+     "Names as GGUF has them: blk.0.ffn_down.weight. May be given many times; the first match "
+     "wins.",
+     append<&QuantizeOptions::tensor_types>},
+    {kOnQuantize, false, "--token-embedding-type", 0, Kind::value, "TYPE", "", "by the scheme",
+     "GGUF: type of token_embd.weight", "", set_text<&QuantizeOptions::token_embedding_type>},
+    {kOnQuantize, false, "--output-tensor-type", 0, Kind::value, "TYPE", "", "by the scheme",
+     "GGUF: type of output.weight", "Of token_embd.weight where there is no output.weight.",
+     set_text<&QuantizeOptions::output_tensor_type>},
+    {kOnQuantize, false, "--pure", 0, Kind::flag, "", "", "",
+     "GGUF: every weight gets the scheme's base type", "As llama-quantize --pure.",
+     set_quantize_flag<&QuantizeOptions::pure>},
+    {kOnQuantize, false, "--via-f16", 0, Kind::flag, "", "", "", "GGUF: round weights to f16 first",
+     "The bytes are then those of a conversion through an F16 file; without it weights are "
+     "quantized as they are stored, which is closer.",
+     set_quantize_flag<&QuantizeOptions::via_f16>},
+    {kOnQuantize, false, "--context", 0, Kind::value, "TOKENS", "", "",
+     "MLX: the most tokens it will be used with",
+     "mlx_lm uses the long rope factors of Phi-3.5 and Phi-4-mini at every length. Where TOKENS is "
+     "not above the original length, the short ones, which are right there, stand in their place.",
+     set_context},
     {kOnQuantize, false, "--include", 0, Kind::list, "GLOB", "", "everything that can be quantized",
      "Only nodes or tensors whose name matches",
      "* stands for any text, ? for one character. May be given many times. A glob that matches "
@@ -241,10 +298,14 @@ constexpr Option kOptions[] = {
      "Bound on buffers, 16M or more",
      "Sizes: K, M, G, T are powers of 1000; Ki, Mi, Gi, Ti powers of 1024.", set_max_memory},
     {kOnQuantize, false, "--external-data-threshold", 0, Kind::value, "SIZE", "", "1024",
-     "Smaller tensors stay inside model.onnx", "0 puts every tensor into the data file.",
+     "Smaller tensors stay inside model.onnx",
+     "0 moves all into the data file but integers and other values that shape inference reads.",
      set_size<&QuantizeOptions::external_data_threshold>},
     {kOnQuantize, false, "--max-file-size", 0, Kind::value, "SIZE", "", "no limit",
-     "Split external data over files of this size", "A tensor is never split.", set_max_file_size},
+     "Split external data over files of this size",
+     "A tensor is never split. GGUF: OUT is a folder of parts, as llama-gguf-split names and cuts "
+     "them.",
+     set_max_file_size},
     {kOnQuantize, true, "--dry-run", 0, Kind::flag, "", "", "",
      "Show the plan and exact sizes; write nothing",
      "Reads headers only. Also prints the peak memory and the free disk space.",
@@ -315,16 +376,19 @@ constexpr VerbInfo kVerbs[] = {
      "--strict\n"
      "phiquant quantize phi/ -o phi-int4 -p int4 --dry-run\n"
      "phiquant quantize Phi-3.5-mini-instruct/ -o phi-genai -p int4 --target cpu"},
-    {Verb::inspect, kOnInspect, "inspect", "FILE", 1, "Show what a model holds",
-     "Prints properties, inputs and outputs, operators and tensors of the ONNX model FILE (or of "
-     "the folder holding "
-     "one), with the precisions that each tensor can be converted to. Reads headers only.",
-     "phiquant inspect model.onnx\nphiquant inspect phi-int4 --json"},
+    {Verb::inspect, kOnInspect, "inspect", "MODEL", 1, "Show what a model holds",
+     "Prints what a model says about itself: properties, tensors and, of an ONNX graph, inputs, "
+     "outputs and operators; with the precisions that each tensor can be converted to. MODEL is "
+     "anything that compare takes. Reads headers only.",
+     "phiquant inspect model.onnx\nphiquant inspect Phi-4-mini-instruct/\n"
+     "phiquant inspect phi-int4 --json"},
     {Verb::compare, kOnCompare, "compare", "A B", 2, "Measure how far B's weights are from A's",
-     "Pairs the weights of two models by name, dequantizes both and prints SQNR, cosine and "
-     "largest error of each "
-     "pair. A is the original, B the quantized model.",
-     "phiquant compare model.onnx phi-int4\nphiquant compare model.onnx phi-int4 --fail-below-sqnr "
+     "Pairs the weights of two models, dequantizes both and prints SQNR, cosine and largest error "
+     "of each pair. A is the original, B the quantized model; each is an ONNX file or a folder "
+     "with one, a GenAI folder, a checkpoint folder, a GGUF file or an MLX folder. Weights of a "
+     "language model are paired by what they are for, others by name.",
+     "phiquant compare model.onnx phi-int4\nphiquant compare Phi-4-mini-instruct/ phi4-int4/\n"
+     "phiquant compare model.onnx phi-int4 --fail-below-sqnr "
      "15"},
     {Verb::list, kOnList, "list", "", 0, "List schemes, formats and CPU targets",
      "Prints what --scheme accepts, the file formats, and the instruction sets that this CPU "
@@ -390,7 +454,13 @@ std::vector<std::string> choices_of(const Option& option) {
   if (option.kind == Kind::scheme) {
     for (const Scheme& scheme : block_schemes()) words.emplace_back(scheme.name);
     for (const GraphScheme& scheme : kGraphSchemes) words.emplace_back(scheme.name);
+    for (const GgufFileType& type : gguf_file_types())
+      if (!find_graph_scheme(type.name)) words.emplace_back(type.name);
+    for (const format::MlxScheme& mlx : format::mlx_schemes())
+      if (!find_gguf_file_type(mlx.name)) words.emplace_back(mlx.name);
   }
+  if (option.kind == Kind::format)
+    for (const CheckpointFormat& row : checkpoint_formats()) words.emplace_back(row.name);
   for (std::string_view rest = option.choices; !rest.empty();) {
     const size_t blank = std::min(rest.find(' '), rest.size());
     words.emplace_back(rest.substr(0, blank));

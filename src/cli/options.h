@@ -29,6 +29,7 @@ enum class Kind {
   value,   // --block-size N
   choice,  // --style contrib|qdq
   scheme,  // --scheme NAME: a choice among the schemes of this build
+  format,  // --format NAME: likewise
   path,    // --report FILE
   list,    // --include GLOB, may be given many times
 };
@@ -70,8 +71,8 @@ const VerbInfo* find_verb(std::string_view name);  // nullptr: unknown
 // Options of one verb (a bit of the above), in the table's order.
 std::vector<const Option*> options_of(unsigned verb_bit);
 
-// The words that an option accepts: of a choice its choices, of --scheme the schemes of this build;
-// else none.
+// The words that an option accepts: of a choice its choices, of --scheme and --format those of this
+// build; else none.
 std::vector<std::string> choices_of(const Option& option);
 
 // "--[no-]progress", "-o, --output OUT": as help shows it.

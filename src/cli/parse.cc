@@ -8,6 +8,8 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/check_gguf.h"
+#include "cli/check_mlx.h"
 #include "cli/options.h"
 #include "core/nearest.h"
 
@@ -188,6 +190,8 @@ Result<Request> parse_command_line(std::span<const std::string> arguments) {
   PHIQUANT_TRY(read_options(request, arguments.subspan(1), options_of(verb->bit), verb->name));
   if (request.help != HelpMode::none) return request;
   PHIQUANT_TRY(check_operands(request));
+  settle_gguf(request);
+  settle_mlx(request);
   PHIQUANT_TRY(check_request(request));
   if (verb->verb == Verb::quantize) request.quantize.input = request.operands[0];
   return request;
