@@ -81,9 +81,10 @@ class Golden:
                          "x": extreme_matrix(48, 19, 3)}
         self.files, self.cases = {}, 0
 
-    def add(self, scheme, bits, block, symmetric, dtype, matrix, codes, scales, zero_points, k=None):
+    def add(self, scheme, bits, block, symmetric, dtype, matrix, codes, scales, zero_points, k=None, steps=None):
         rows, n = self.matrices[matrix].shape
-        data = f"{bits} {block} {int(symmetric)} {dtype} {matrix} {k or rows} {n}\n".encode()
+        extra = "" if steps is None else f" {steps}"
+        data = f"{bits} {block} {int(symmetric)} {dtype} {matrix} {k or rows} {n}{extra}\n".encode()
         for blob in (codes, scales, zero_points):
             data += struct.pack("<I", len(blob)) + blob
         self.files[scheme] = self.files.get(scheme, b"") + data

@@ -10,6 +10,25 @@
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
 
+// hqq::torch_sum of term(k) for a group of columns.
+template <class Term>
+HWY_INLINE VF torch_sums(size_t n, const Term& term) {
+  const size_t vectors = n / 8, whole = vectors / 4 * 4;
+  VF total = hn::Zero(kF);
+  for (size_t lane = 0; lane < 8; ++lane) {
+    VF a = hn::Zero(kF), b = a, c = a, d = a;
+    for (size_t v = 0; v < whole; v += 4) {
+      a = hn::Add(a, term(v * 8 + lane));
+      b = hn::Add(b, term(v * 8 + 8 + lane));
+      c = hn::Add(c, term(v * 8 + 16 + lane));
+      d = hn::Add(d, term(v * 8 + 24 + lane));
+    }
+    for (size_t v = whole; v < vectors; ++v) a = hn::Add(a, term(v * 8 + lane));
+    total = hn::Add(total, hn::Add(hn::Add(hn::Add(a, b), c), d));
+  }
+  return total;
+}
+
 class HqqGroup {
  public:
   HqqGroup(const BlockTile& t, const SchemeParams& p)
@@ -18,7 +37,7 @@ class HqqGroup {
     const Range range = padded_range_of(t, n_);
     const VF span = hn::Sub(range.hi, range.lo);
     const VF safe = hn::IfThenElse(hn::Eq(span, hn::Zero(kF)), max_, span);
-    r_ = hn::Min(hn::Div(max_, safe), hn::Set(kF, 2e4f));
+    r_ = hn::Min(hn::Mul(hn::Div(hn::Set(kF, 1.0f), safe), max_), hn::Set(kF, 2e4f));
     zero_ = hn::Round(hn::Mul(hn::Neg(range.lo), r_));
     const VF largest = hn::Max(hn::Abs(range.lo), hn::Abs(range.hi));
     small_ = hn::AllTrue(kF, hn::Lt(largest, hn::Set(kF, 1000.0f)));
@@ -49,22 +68,16 @@ class HqqGroup {
     // |x * r - (q - zero)| below this proves |d| < 0.05, where shrink() is 0: with |x| < 1000 the
     // float errors of either side are below 2^-22 * 1000 * r, a quarter of the margin.
     const VF limit = small_ ? hn::Mul(r_, hn::Set(kF, 0.049f)) : hn::Zero(kF);
-    VF sum[1];
-    pairwise_sums<1>(
-        n_,
-        [&](size_t k, VF* out) HWY_ATTR {
-          const VF x = x_.get(k), product = hn::Mul(x, r_);
-          const VF q = clamp(hn::Round(hn::Add(product, zero_)), hn::Zero(kF), max_);
-          const VF steps = hn::Sub(q, zero_);
-          if (HWY_LIKELY(hn::AllTrue(kF, hn::Lt(hn::Abs(hn::Sub(product, steps)), limit)))) {
-            out[0] = hn::Sub(q, product);
-          } else {
-            const VF d = hn::Sub(x, hn::Div(steps, r_));
-            out[0] = hn::Sub(q, hn::Mul(hn::Sub(x, shrink(d, inverse_beta)), r_));
-          }
-        },
-        sum);
-    zero_ = hn::Div(sum[0], hn::Set(kF, static_cast<float>(n_)));
+    const VF sum = torch_sums(n_, [&](size_t k) HWY_ATTR {
+      const VF x = x_.get(k), product = hn::Mul(x, r_);
+      const VF q = clamp(hn::Round(hn::Add(product, zero_)), hn::Zero(kF), max_);
+      const VF steps = hn::Sub(q, zero_);
+      if (HWY_LIKELY(hn::AllTrue(kF, hn::Lt(hn::Abs(hn::Sub(product, steps)), limit))))
+        return hn::Sub(q, product);
+      const VF d = hn::Sub(x, hn::Div(steps, r_));
+      return hn::Sub(q, hn::Mul(hn::Sub(x, shrink(d, inverse_beta)), r_));
+    });
+    zero_ = hn::Div(sum, hn::Set(kF, static_cast<float>(n_)));
   }
 
  private:

@@ -270,7 +270,7 @@ TEST(Rounding, AlmostHalfRoundsHalvesAway) {
 TEST(Hqq, PowerIsExactToFloat) {
   // The guess is within 9 %; each of six Newton steps turns an error e into about 5.5 e^2.
   for (float x = 1e-8f; x < 1e30f; x *= 1.37f) {
-    const double want = std::pow(static_cast<double>(x), -0.3);
+    const double want = std::pow(static_cast<double>(x), -static_cast<double>(0.3f));
     EXPECT_NEAR(quant::hqq::power_minus_0_3(static_cast<double>(x)) / want, 1.0, 1e-9) << x;
   }
 }

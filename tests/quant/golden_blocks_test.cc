@@ -3,67 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
-#include <sstream>
 
-#include "block_run.h"
+#include "golden_cases.h"
 #include "simd_targets.h"
 
 namespace phiquant::test {
 namespace {
-
-struct Case {
-  SchemeParams params;
-  std::string dtype, matrix;
-  size_t k = 0, n = 0;
-  std::string codes, scales, zero_points;
-};
-
-std::string read_file(const std::string& name) {
-  std::ifstream file(PHIQUANT_TEST_DATA "/golden/blocks/" + name, std::ios::binary);
-  EXPECT_TRUE(file) << name;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::vector<Case> read_cases(const std::string& scheme) {
-  std::istringstream in(read_file(scheme + ".gold"));
-  std::vector<Case> cases;
-  for (std::string line; std::getline(in, line);) {
-    Case c;
-    std::istringstream fields(line);
-    fields >> c.params.bits >> c.params.block_size >> c.params.symmetric >> c.dtype >> c.matrix >>
-        c.k >> c.n;
-    c.params.weight_dtype = c.dtype == "f16"    ? DType::f16
-                            : c.dtype == "bf16" ? DType::bf16
-                                                : DType::f32;
-    for (std::string* blob : {&c.codes, &c.scales, &c.zero_points}) {
-      uint32_t size = 0;
-      in.read(reinterpret_cast<char*>(&size), 4);
-      blob->resize(size);
-      in.read(blob->data(), size);
-    }
-    EXPECT_TRUE(in) << scheme << ".gold: truncated in case '" << line << "'";
-    cases.push_back(std::move(c));
-  }
-  return cases;
-}
-
-Weight read_weight(const Case& c) {
-  const char* rows = c.matrix == "a"   ? "168x21"
-                     : c.matrix == "b" ? "280x18"
-                     : c.matrix == "c" ? "104x19"
-                                       : "48x19";
-  const std::string bytes = read_file(c.matrix + "_" + rows + ".f32");
-  Weight w{c.k, c.n, std::vector<float>(c.k * c.n)};
-  EXPECT_GE(bytes.size(), w.x.size() * 4);
-  std::memcpy(w.x.data(), bytes.data(), w.x.size() * 4);
-  for (float& v : w.x) {
-    if (c.params.weight_dtype == DType::f16) v = f32_from_f16(f16_from_f32(v));
-    if (c.params.weight_dtype == DType::bf16) v = f32_from_bf16(bf16_from_f32(v));
-  }
-  return w;
-}
 
 void expect_same(const std::string& got, const std::string& want, const char* what) {
   ASSERT_EQ(got.size(), want.size()) << what;
@@ -80,7 +25,7 @@ void expect_same(const std::string& got, const std::string& want, const char* wh
 class GoldenBlocks : public testing::TestWithParam<const char*> {
  protected:
   void check(BlockEncode encode, const std::string& who) {
-    for (const Case& c : cases_) {
+    for (const GoldenCase& c : cases_) {
       SCOPED_TRACE(who + ": " + GetParam() + " " + std::to_string(c.params.bits) + " bits, block " +
                    std::to_string(c.params.block_size) +
                    (c.params.symmetric ? ", symmetric, " : ", asymmetric, ") + c.dtype +
@@ -93,7 +38,7 @@ class GoldenBlocks : public testing::TestWithParam<const char*> {
     }
   }
   const Scheme* scheme_ = find_block_scheme(GetParam());
-  std::vector<Case> cases_ = read_cases(GetParam());
+  std::vector<GoldenCase> cases_ = read_cases(std::string("blocks/") + GetParam());
 };
 
 TEST_P(GoldenBlocks, ReferenceGivesThePeersBytes) {

@@ -1,0 +1,36 @@
+// hqq against ONNX Runtime's HQQWeightOnlyQuantizer (tools/make_golden_hqq.py), with the number of
+// steps that it took.
+#include "golden_cases.h"
+#include "simd_targets.h"
+
+namespace phiquant::test {
+namespace {
+
+void expect_peers_bytes(BlockEncode encode, const std::string& who) {
+  const Scheme* scheme = find_block_scheme("hqq");
+  ASSERT_NE(scheme, nullptr);
+  const std::vector<GoldenCase> cases = read_cases("hqq");
+  ASSERT_EQ(cases.size(), 16u);
+  for (const GoldenCase& c : cases) {
+    SCOPED_TRACE(who + ": " + std::to_string(c.params.bits) + " bits, block " +
+                 std::to_string(c.params.block_size) + ", " + c.dtype + ", matrix " + c.matrix);
+    ASSERT_GT(c.params.iterations, 0u);
+    const Encoded e = encode_weight(*scheme, encode, c.params, read_weight(c), true);
+    EXPECT_TRUE(e.scales == c.scales);
+    EXPECT_TRUE(e.zero_points == c.zero_points);
+    EXPECT_TRUE(e.codes == c.codes);
+  }
+}
+
+TEST(GoldenHqq, ReferenceGivesThePeersBytes) {
+  expect_peers_bytes(find_block_scheme("hqq")->encode_ref, "reference");
+}
+
+TEST(GoldenHqq, EveryTargetGivesThePeersBytes) {
+  for_each_target([](const std::string& target) {
+    expect_peers_bytes(find_block_scheme("hqq")->encode, target);
+  });
+}
+
+}  // namespace
+}  // namespace phiquant::test
