@@ -120,12 +120,14 @@ inline void decode(const RowPlanesView& planes, size_t n_rows, size_t k, const R
   ggml::for_each_stored<kValues, kBytes>(
       planes, n_rows * k, out, [](const std::byte* in, float* x) {
         const float d = ggml::load_f16(in + 80), dmin = ggml::load_f16(in + 82);
-        for (size_t i = 0; i < kValues; ++i) {
-          const auto both = static_cast<uint8_t>(in[i / kSub]);
-          const auto byte = static_cast<unsigned>(in[16 + i / 128 * 32 + i % 32]);
-          const unsigned code = byte >> (i % 128 / 32 * 2) & 3;
-          x[i] = d * static_cast<float>(both & 15) * static_cast<float>(code) -
-                 dmin * static_cast<float>(both >> 4);
+        for (size_t s = 0; s < kSubs; ++s, x += kSub) {
+          const auto both = static_cast<uint8_t>(in[s]);
+          const float scale = d * static_cast<float>(both & 15);
+          const float minimum = dmin * static_cast<float>(both >> 4);
+          const auto* bytes = reinterpret_cast<const uint8_t*>(in + 16 + s / 8 * 32 + s % 2 * kSub);
+          const size_t shift = s % 8 / 2 * 2;
+          for (size_t i = 0; i < kSub; ++i)
+            x[i] = scale * static_cast<float>(bytes[i] >> shift & 3) - minimum;
         }
       });
 }

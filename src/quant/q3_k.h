@@ -150,16 +150,19 @@ inline void decode(const RowPlanesView& planes, size_t n_rows, size_t k, const R
                    float* out) {
   ggml::for_each_stored<kValues, kBytes>(
       planes, n_rows * k, out, [](const std::byte* in, float* x) {
-        const auto byte = [in](size_t i) { return static_cast<unsigned>(in[i]); };
+        const auto* bytes = reinterpret_cast<const uint8_t*>(in);
         const float d = ggml::load_f16(in + 108);
-        for (size_t i = 0; i < kValues; ++i) {
-          const size_t s = i / kSub;
-          const unsigned stored =
-              (byte(96 + s % 8) >> (s / 8 * 4) & 15) | (byte(104 + s % 4) >> (s / 4 * 2) & 3) << 4;
-          const unsigned code = (byte(32 + i / 128 * 32 + i % 32) >> (i % 128 / 32 * 2) & 3) |
-                                (byte(i % 32) >> (i / 32) & 1) << 2;
-          x[i] = d * static_cast<float>(static_cast<int>(stored) - kHalfScale) *
-                 static_cast<float>(static_cast<int>(code) - kHalf);
+        for (size_t s = 0; s < kSubs; ++s, x += kSub) {
+          const int stored = (bytes[96 + s % 8] >> (s / 8 * 4) & 15) |
+                             (bytes[104 + s % 4] >> (s / 4 * 2) & 3) << 4;
+          const float scale = d * static_cast<float>(stored - kHalfScale);
+          const uint8_t *third = bytes + s % 2 * kSub,
+                        *low = bytes + 32 + s / 8 * 32 + s % 2 * kSub;
+          const size_t shift = s % 8 / 2 * 2, bit = s / 2;
+          for (size_t i = 0; i < kSub; ++i) {
+            const int code = (low[i] >> shift & 3) | (third[i] >> bit & 1) << 2;
+            x[i] = scale * static_cast<float>(code - kHalf);
+          }
         }
       });
 }

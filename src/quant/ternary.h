@@ -15,6 +15,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "quant/ggml_blocks.h"
 
@@ -100,10 +101,12 @@ inline void decode_tq2(const RowPlanesView& planes, size_t n_rows, size_t k, con
   ggml::for_each_stored<kValues, kTq2Bytes>(
       planes, n_rows * k, out, [](const std::byte* in, float* x) {
         const float scale = ggml::load_f16(in + 64);
-        for (size_t i = 0; i < kValues; ++i) {
-          const unsigned byte = static_cast<unsigned>(in[i / 128 * 32 + i % 32]);
-          x[i] = static_cast<float>(static_cast<int>(byte >> (i % 128 / 32 * 2) & 3) - 1) * scale;
-        }
+        const auto* bytes = reinterpret_cast<const uint8_t*>(in);
+        for (size_t part = 0; part < 8; ++part, x += 32)
+          for (size_t m = 0; m < 32; ++m) {
+            const int code = bytes[part / 4 * 32 + m] >> (part % 4 * 2) & 3;
+            x[m] = static_cast<float>(code - 1) * scale;
+          }
       });
 }
 
