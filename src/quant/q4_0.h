@@ -85,5 +85,13 @@ template <unsigned kBits>
 void encode(const RowTile& tile, const RowParams&, const RowPlanes& out);
 template <unsigned kBits>
 void decode(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+template <>
+void encode<4>(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <>
+void encode<5>(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <>
+void decode<4>(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+template <>
+void decode<5>(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
 
 }  // namespace phiquant::quant::q4_0

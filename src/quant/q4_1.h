@@ -44,17 +44,22 @@ void encode_block_ref(const float* x, std::byte* out) {
 }
 
 template <unsigned kBits>
+void encode_weighted_block_ref(const float* x, const float* weights, std::byte* out) {
+  uint8_t codes[ggml::kSmall];
+  const ggml::OffsetGrid grid =
+      ggml::fit_offset({x, ggml::kSmall}, weights, (1 << kBits) - 1, kWeightedTrials, codes);
+  ggml::store_f16(out, grid.scale);
+  ggml::store_f16(out + 2, -grid.offset);
+  store_codes<kBits>(codes, out);
+}
+
+template <unsigned kBits>
 void encode_row_weighted_ref(const float* x, const float* importance, size_t k, std::byte* out) {
   const float sigma2 = ggml::mean_square(x, k);
   for (size_t i = 0; i < k; i += ggml::kSmall, out += kBytes<kBits>) {
     float weights[ggml::kSmall];
-    uint8_t codes[ggml::kSmall];
     ggml::importance_weights(x + i, importance + i, sigma2, ggml::kSmall, weights);
-    const ggml::OffsetGrid grid =
-        ggml::fit_offset({x + i, ggml::kSmall}, weights, (1 << kBits) - 1, kWeightedTrials, codes);
-    ggml::store_f16(out, grid.scale);
-    ggml::store_f16(out + 2, -grid.offset);
-    store_codes<kBits>(codes, out);
+    encode_weighted_block_ref<kBits>(x + i, weights, out);
   }
 }
 
@@ -89,5 +94,13 @@ template <unsigned kBits>
 void encode(const RowTile& tile, const RowParams&, const RowPlanes& out);
 template <unsigned kBits>
 void decode(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+template <>
+void encode<4>(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <>
+void encode<5>(const RowTile& tile, const RowParams&, const RowPlanes& out);
+template <>
+void decode<4>(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
+template <>
+void decode<5>(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x);
 
 }  // namespace phiquant::quant::q4_1
