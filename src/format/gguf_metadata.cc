@@ -16,16 +16,15 @@ using Keys = std::vector<GgufKeyValue>;
 
 class MetadataWriter {
  public:
-  MetadataWriter(const Checkpoint& checkpoint, std::string arch, uint32_t file_type,
-                 GgufKeyOrder order)
-      : c_(checkpoint),
-        d_(checkpoint.decoder),
-        arch_(std::move(arch)),
-        file_type_(file_type),
-        order_(order) {}
+  MetadataWriter(const Checkpoint& checkpoint, std::string arch, uint32_t file_type)
+      : c_(checkpoint), d_(checkpoint.decoder), arch_(std::move(arch)), file_type_(file_type) {}
   Result<Keys> run();
 
  private:
+  bool is_float() const {
+    return file_type_ == kGgufAllF32 || file_type_ == kGgufMostlyF16 ||
+           file_type_ == kGgufMostlyBf16;
+  }
   void put(std::string key, GgufValue value) {
     const auto same = [&](const GgufKeyValue& known) { return known.key == key; };
     if (const auto it = std::find_if(keys_.begin(), keys_.end(), same); it != keys_.end())
@@ -46,7 +45,6 @@ class MetadataWriter {
   const Decoder& d_;
   std::string arch_;
   uint32_t file_type_;
-  GgufKeyOrder order_;
   Keys keys_;
 };
 
@@ -86,7 +84,7 @@ void MetadataWriter::put_hyperparameters() {
   // The converter leaves Phi-2's out, which is llama.cpp's default.
   if (!phi2 || d_.rope.theta != 10000)
     put_of_arch("rope.freq_base", static_cast<float>(d_.rope.theta));
-  if (order_ == GgufKeyOrder::converter) put("general.file_type", file_type_);
+  if (is_float()) put("general.file_type", file_type_);
   if (phi2) put("tokenizer.ggml.add_bos_token", false);
   // 0 is how llama.cpp tells Phi-4, which has no window.
   else
@@ -152,10 +150,9 @@ Result<Keys> MetadataWriter::run() {
   put_rope_factor();
   for (auto& [key, value] : general_keys(c_, vocabulary)) put(std::move(key), std::move(value));
   put_hyperparameters();
-  if (order_ == GgufKeyOrder::converter)
-    put("general.quantization_version", kGgufQuantizationVersion);
+  if (is_float()) put("general.quantization_version", kGgufQuantizationVersion);
   put_tokenizer(std::move(vocabulary));
-  if (order_ == GgufKeyOrder::quantizer) {
+  if (!is_float()) {
     put("general.quantization_version", kGgufQuantizationVersion);
     put("general.file_type", file_type_);
   }
@@ -180,10 +177,9 @@ Result<std::string> gguf_architecture(const Checkpoint& checkpoint) {
                            checkpoint.folder.string(), checkpoint.architecture)};
 }
 
-Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type,
-                                                GgufKeyOrder order) {
+Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type) {
   PHIQUANT_ASSIGN(std::string arch, gguf_architecture(checkpoint));
-  return MetadataWriter(checkpoint, std::move(arch), file_type, order).run();
+  return MetadataWriter(checkpoint, std::move(arch), file_type).run();
 }
 
 }  // namespace phiquant::format

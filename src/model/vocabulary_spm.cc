@@ -71,7 +71,7 @@ Result<void> take_tree(const TokenizerFiles& files, Vocabulary& out) {
   std::vector<bool> is_added(out.pieces.size());
   for (const AddedToken& token : files.added)
     if (token.id < is_added.size()) is_added[token.id] = true;
-  float score = 0;
+  float score = -0.0f;  // sentencepiece negates the rank
   for (size_t id = 0; id < out.pieces.size(); ++id)
     if (out.types[id] == PieceType::normal && !is_added[id]) out.scores[id] = score--;
   return {};
