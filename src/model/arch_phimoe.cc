@@ -45,6 +45,13 @@ constexpr TensorRule kAlternatives[] = {
      stack(Dim::experts, Dim::gate_up, Dim::hidden), When::always, Part::packed_gate_up},
     {"model.layers.{layer}.mlp.experts.down_proj", Role::expert_down,
      stack(Dim::experts, Dim::hidden, Dim::ffn), When::always, Part::packed},
+    // mlx_lm stacks them so.
+    {"model.layers.{layer}.block_sparse_moe.switch_mlp.gate_proj.weight", Role::expert_gate,
+     stack(Dim::experts, Dim::ffn, Dim::hidden), When::always, Part::packed},
+    {"model.layers.{layer}.block_sparse_moe.switch_mlp.up_proj.weight", Role::expert_up,
+     stack(Dim::experts, Dim::ffn, Dim::hidden), When::always, Part::packed},
+    {"model.layers.{layer}.block_sparse_moe.switch_mlp.down_proj.weight", Role::expert_down,
+     stack(Dim::experts, Dim::hidden, Dim::ffn), When::always, Part::packed},
 };
 
 }  // namespace

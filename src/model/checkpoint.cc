@@ -9,6 +9,7 @@
 #include "model/checkpoint_weights.h"
 #include "model/hf_config.h"
 #include "model/json_reader.h"
+#include "model/mlx_weights.h"
 #include "model/tokenizer_check.h"
 #include "phiquant/model.h"
 #include "wire/onnx_strip_context.h"
@@ -109,9 +110,11 @@ Result<Checkpoint> open_checkpoint(const fs::path& path, const CheckpointOptions
                   parse_object(folder.where(kConfig), out.config_json));
   const ConfigView config(config_json, folder.where(kConfig));
   PHIQUANT_ASSIGN(const Architecture* arch, choose_architecture(config, options, out));
-  PHIQUANT_TRY(refuse_quantized(config));
+  PHIQUANT_ASSIGN(const auto mlx, mlx_quantization(config));
+  if (!mlx) PHIQUANT_TRY(refuse_quantized(config));
   PHIQUANT_ASSIGN(out.decoder, arch->decoder(config));
-  PHIQUANT_ASSIGN(const auto found, find_tensors(folder, out.warnings));
+  PHIQUANT_ASSIGN(auto found, find_tensors(folder, out.warnings));
+  if (mlx) PHIQUANT_TRY(join_mlx_tensors(*arch, out.decoder, *mlx, found));
   PHIQUANT_TRY(assign_weights(*arch, config, found, options.merge_lora,
                               config.has("tie_word_embeddings"), out));
   PHIQUANT_TRY(settle_tied_embeddings(out));

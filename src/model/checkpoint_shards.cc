@@ -116,6 +116,13 @@ Result<std::vector<FoundTensor>> by_index(CheckpointFolder& folder) {
   return found;
 }
 
+bool only_names(CheckpointFolder& folder, const std::string& file) {
+  const auto index = read_index(folder);
+  if (!index) return false;
+  return std::all_of(index->begin(), index->end(),
+                     [&](const auto& entry) { return entry.second == file; });
+}
+
 // Why a folder without model.safetensors and without its index has no weights that can be read.
 Error no_weights(const CheckpointFolder& folder, const std::vector<std::string>& names) {
   for (const std::string& name : names)
@@ -156,7 +163,8 @@ Result<std::vector<FoundTensor>> find_tensors(CheckpointFolder& folder,
                       folder.where(single))};
   }
   if (single.empty()) return by_index(folder);
-  if (has_index)
+  // mlx_lm writes an index beside one file too.
+  if (has_index && !only_names(folder, single))
     warnings.push_back(fmt::format("{} is used, {} ignored: the folder has both", single, kIndex));
   std::vector<FoundTensor> found;
   PHIQUANT_TRY(append_file(folder, single, found));

@@ -10,6 +10,7 @@
 #include <fmt/core.h>
 
 #include "model/lora_source.h"
+#include "phiquant/sources.h"
 #include "wire/onnx_strip_context.h"
 
 namespace phiquant {
@@ -33,6 +34,10 @@ class Names {
   size_t n_ = 0;
   std::string text_;
 };
+
+std::shared_ptr<const ByteSource> bytes_of(const FoundTensor& t) {
+  return t.bytes ? t.bytes : file_range(t.file, t.entry.begin, t.entry.end - t.entry.begin);
+}
 
 struct Adapter {
   const FoundTensor *a = nullptr, *b = nullptr;
@@ -129,19 +134,19 @@ Result<void> Assigner::put(const WeightKey& key, SourceTensor tensor) {
 Result<void> Assigner::put_packed(const FoundTensor& tensor, const Match& match) {
   const SafetensorsEntry& e = tensor.entry;
   const bool gate_up = match.rule->part == Part::packed_gate_up;
+  const auto bytes = bytes_of(tensor);
   const uint64_t n_slices = e.shape[0] * (gate_up ? 2 : 1),
-                 slice_bytes = (e.end - e.begin) / n_slices;
+                 slice_bytes = bytes->size_bytes() / n_slices;
   const Shape shape = {e.shape[1] / (gate_up ? 2 : 1), e.shape[2]};
   for (uint64_t i = 0; i < n_slices; ++i) {
     const auto expert = static_cast<int32_t>(gate_up ? i / 2 : i);
     const Role role = gate_up && i % 2 == 1 ? Role::expert_up : match.rule->role;
-    PHIQUANT_TRY(
-        put({role, match.name.layer, expert, false},
-            {fmt::format("{}[{}]{}", e.name, expert,
-                         !gate_up     ? ""
-                         : i % 2 == 0 ? ".gate"
-                                      : ".up"),
-             e.dtype, shape, file_range(tensor.file, e.begin + i * slice_bytes, slice_bytes)}));
+    PHIQUANT_TRY(put({role, match.name.layer, expert, false},
+                     {fmt::format("{}[{}]{}", e.name, expert,
+                                  !gate_up     ? ""
+                                  : i % 2 == 0 ? ".gate"
+                                               : ".up"),
+                      e.dtype, shape, slice_source(bytes, i * slice_bytes, slice_bytes)}));
   }
   return {};
 }
@@ -163,7 +168,7 @@ Result<void> Assigner::take(const FoundTensor& tensor, const Match& match) {
     (rule.part == Part::lora_a ? adapters_[key].a : adapters_[key].b) = &tensor;
     return {};
   }
-  return put(key, {e.name, e.dtype, e.shape, file_range(tensor.file, e.begin, e.end - e.begin)});
+  return put(key, {e.name, e.dtype, e.shape, bytes_of(tensor)});
 }
 
 Result<void> Assigner::check_missing() const {
@@ -218,8 +223,7 @@ Result<void> Assigner::merge_adapter() {
                                                             : !adapter.b ? "lora_B"
                                                                          : "base_layer"));
     const auto source = [](const FoundTensor& t) {
-      return SourceTensor{t.entry.name, t.entry.dtype, t.entry.shape,
-                          file_range(t.file, t.entry.begin, t.entry.end - t.entry.begin)};
+      return SourceTensor{t.entry.name, t.entry.dtype, t.entry.shape, bytes_of(t)};
     };
     base->second = merge_lora(base->second, source(*adapter.a), source(*adapter.b),
                               static_cast<float>(alpha_ / static_cast<double>(rank_)));
