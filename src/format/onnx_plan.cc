@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "core/glob.h"
+#include "format/onnx_inline.h"
 #include "format/onnx_layout.h"
 #include "format/onnx_plan.h"
 #include "format/onnx_provenance.h"
@@ -133,6 +134,7 @@ void reopen_quantized(Editor& editor, const IntegerSettings& settings) {
 
 Result<void> format::plan_integers(Editor& editor, bool reopens) {
   PHIQUANT_ASSIGN(const IntegerSettings settings, integer_settings(editor.options));
+  inline_functions(editor, DType::undefined);
   if (reopens) reopen_quantized(editor, settings);
   std::vector<Candidate> candidates = find_candidates(*editor.index);
   assign_roles(*editor.index, candidates);
@@ -171,6 +173,7 @@ Result<void> plan_floats(Editor& editor, DType to) {
                                           "--symmetric, --accuracy-level, --search or "
                                           "--style (they shape integer weights)",
                                           kPrecisionNames[static_cast<size_t>(o.precision)])};
+  inline_functions(editor, to);
   rewrite_dequantize(editor, [](const QuantizedWeight&) { return true; });
   fold_constant_casts(editor);
   PHIQUANT_TRY(rewrite_float(editor, to));
