@@ -22,8 +22,33 @@ struct Placed {
   TensorId out = kNoTensor;
 };
 
-// Large tensors of Constant nodes become initializers, because runtimes expect external data only
-// there.
+// Whether a runtime's shape inference reads the values, which it does from inside the model only:
+// integers, as a rule, and a few float parameters.
+bool gives_shape(const Scope& scope, const std::string& name, DType dtype) {
+  if (dtype == DType::i64 || dtype == DType::i32) return true;
+  const auto reads = [](const onnx::NodeProto& node) {
+    return is_op(node, "Resize") || is_op(node, "Upsample") || is_op(node, "Range") ||
+           is_op(node, "OneHot");
+  };
+  const auto& uses = GraphIndex::uses(scope, name);
+  return std::any_of(uses.begin(), uses.end(), [&](const Use& use) { return reads(*use.node); });
+}
+
+// The loader leaves tensors below kStripBytes in the protobuf; a lower threshold moves them too.
+void strip_small(Editor& editor) {
+  const uint64_t threshold = editor.options.external_data_threshold;
+  if (threshold >= kStripBytes) return;
+  for (const auto& scope : editor.index->scopes())
+    for (const auto& [name, tensor] : scope->constants) {
+      const DType dtype = dtype_from_onnx(tensor->data_type());
+      const uint64_t size = tensor_bytes(dtype, shape_of(*tensor)).value_or(0);
+      if (scope->graph && size != 0 && size >= threshold && !gives_shape(*scope, name, dtype))
+        editor.make_payload(*tensor);
+    }
+}
+
+// Tensors of Constant nodes that are to move become initializers, because runtimes expect external
+// data only there.
 void lift_constants(Editor& editor) {
   for (const auto& scope : editor.index->scopes()) {
     if (!scope->graph) continue;
@@ -135,7 +160,10 @@ Result<void> lay_out(Editor& editor, CastRule rule) {
     return Error{Errc::usage,
                  fmt::format("{}: --max-file-size needs a folder as output, not one .onnx file",
                              editor.options.output.string())};
-  if (plan.is_directory) lift_constants(editor);
+  if (plan.is_directory) {
+    strip_small(editor);
+    lift_constants(editor);
+  }
   const std::vector<Placed> placed = collect(editor, rule);
 
   plan.files.push_back({plan.is_directory ? kModelFile : "", 0, {}});

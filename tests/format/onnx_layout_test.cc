@@ -79,6 +79,37 @@ TEST(OnnxLayout, SmallTensorsStayInside) {
   expect_exact(p.plan);
 }
 
+// Below the size that the loader leaves in the protobuf: initializers and Constant nodes move, what
+// has no place in a data file stays.
+TEST(OnnxLayout, ThresholdBelowTheLoadersMovesConstantsToo) {
+  Builder b = three_weights();
+  b.floats("scalar", {}, {2}).output("p", {2, 1024}).node("Mul", "m", {"y", "scalar"}, {"p"});
+  b.floats("four", {4}, {1, 2, 3, 4}).output("f", {4}).node("Relu", "r", {"four"}, {"f"});
+  *attribute(b.node("Constant", "", {}, {"c"}), "value", onnx::AttributeProto::TENSOR)
+       ->mutable_t() = Builder::tensor("", {2}, onnx::TensorProto::FLOAT, 4);
+  b.output("g", {2}).node("Relu", "r2", {"c"}, {"g"});
+  b.weight("none", {0}).output("e", {0}).node("Relu", "r3", {"none"}, {"e"});
+  QuantizeOptions o = options_for(Precision::fp16);
+  const auto inside = [&](uint64_t threshold) {
+    o.external_data_threshold = threshold;
+    const Planned p = planned(b, o);
+    expect_exact(p.plan);
+    EXPECT_EQ(complaint(p.model), "");
+    std::vector<std::string> names;
+    for (const auto& t : p.model.graph().initializer())
+      if (t.data_location() != onnx::TensorProto::EXTERNAL) names.push_back(t.name());
+    return names;
+  };
+  using testing::ElementsAre;
+  EXPECT_THAT(inside(1024), ElementsAre("scalar", "four", "none"));
+  EXPECT_THAT(inside(8), ElementsAre("scalar", "none"));  // of float16: c stays a Constant node
+  EXPECT_THAT(inside(0), ElementsAre("none"));
+  const Planned p = planned(b, o);
+  for (const auto& node : p.model.graph().node()) EXPECT_NE(node.op_type(), "Constant");
+  o.output = "q.onnx";
+  EXPECT_EQ(planned(b, o).plan.files.size(), 1u);
+}
+
 TEST(OnnxLayout, OneFile) {
   QuantizeOptions o = options_for(Precision::int4);
   o.output = "q.onnx";

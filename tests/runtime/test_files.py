@@ -38,10 +38,20 @@ class Forms(unittest.TestCase):
         out = support.quantize(support.FP32, "-p", "int4", "--external-data-threshold", "0")
         model = onnx.load(str(out / "model.onnx"), load_external_data=False)
         inside = [t for t in model.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
-        self.assertLess(max(t.ByteSize() for t in inside), 1024)      # small constants, which shape inference reads
-        self.assertFalse([t.name for t in inside if t.name.endswith(("_Q4", "_Q8", "_scales"))])
+        inside += [a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute]
+        # Shapes and axes: shape inference, ONNX Runtime's too, reads them from inside the model only.
+        self.assertEqual({t.data_type for t in inside}, {onnx.TensorProto.INT64})
+        scalars = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and not t.dims]
+        self.assertTrue(scalars)
         onnx.checker.check_model(str(out / "model.onnx"))
         self.same_model(out)
+        some = support.quantize(support.FP32, "-p", "int4", "--external-data-threshold", "512")
+        sizes = {t.name: onnx.numpy_helper.to_array(t).nbytes for t in support.load(some).graph.initializer}
+        outside = {n for names in locations(some / "model.onnx").values() for n in names}
+        integers = {t.name for t in support.load(some).graph.initializer if t.data_type == onnx.TensorProto.INT64}
+        self.assertEqual(outside, {n for n, size in sizes.items() if size >= 512} - integers)
+        self.assertLess(len(outside), len(sizes))
+        self.same_model(some)
 
     def test_max_file_size(self):
         for limit in (600_000, 1_000_000):
