@@ -6,6 +6,7 @@ import unittest
 
 import numpy as np
 import onnx
+import onnxruntime_genai as og
 
 import genai_graph
 import support
@@ -34,22 +35,30 @@ def recorded(checkpoint):
     return np.load(genai_graph.checkpoint(checkpoint) / "logits.npz")
 
 
-def logits(folder, ids):
-    """Logits of a prompt with an empty cache."""
+def open_logits(folder):
+    """A function from a prompt to its logits, with an empty cache."""
     session = support.open_session(folder)
     decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
-    feed = {}
-    for i in session.get_inputs():
-        kind = NUMPY[i.type]
-        if i.name == "input_ids":
-            feed[i.name] = np.asarray([ids], kind)
-        elif i.name == "attention_mask":
-            feed[i.name] = np.ones((1, len(ids)), kind)
-        elif i.name == "position_ids":
-            feed[i.name] = np.arange(len(ids), dtype=kind)[None]
-        else:
-            feed[i.name] = np.zeros((1, decoder["num_key_value_heads"], 0, decoder["head_size"]), kind)
-    return session.run(["logits"], feed)[0][0].astype(np.float64)
+
+    def run(ids):
+        feed = {}
+        for i in session.get_inputs():
+            kind = NUMPY[i.type]
+            if i.name == "input_ids":
+                feed[i.name] = np.asarray([ids], kind)
+            elif i.name == "attention_mask":
+                feed[i.name] = np.ones((1, len(ids)), kind)
+            elif i.name == "position_ids":
+                feed[i.name] = np.arange(len(ids), dtype=kind)[None]
+            else:
+                feed[i.name] = np.zeros((1, decoder["num_key_value_heads"], 0, decoder["head_size"]), kind)
+        return session.run(["logits"], feed)[0][0].astype(np.float64)
+    return run
+
+
+def logits(folder, ids):
+    """Logits of a prompt with an empty cache."""
+    return open_logits(folder)(ids)
 
 
 def plain_logits(folder, ids, config=()):
@@ -247,18 +256,45 @@ class Folder(unittest.TestCase):
 
 
 class Quality(unittest.TestCase):
-    """KL divergence to the float model: our int4 against the builder's."""
+    """KL divergence to the float model on text that the checkpoints were not trained on, and bytes: our int4 against the
+    model builder's, made in the same run with --recipe builder, whose bytes the tests above compare."""
 
-    def test_default_int4(self):
-        ids = np.load(support.ROOT / "tests/data/eval_ids.npy")[:8192]
-        parts = [ids[i:i + support.WINDOW] for i in range(0, len(ids), support.WINDOW)]
-        runs = {name: [logits(convert("phi3-tiny", *options), part) for part in parts] for name, options in (
-            ("float", ("-p", "fp32")), ("ours", ("-p", "int4")), ("builder", ("-p", "int4", "--recipe", "builder")))}
-        kl = {name: support.perplexity.score(parts, runs[name], runs["float"])["kl"] for name in ("ours", "builder")}
-        self.assertLess(kl["ours"] * 1.5, kl["builder"])
-        size = {name: sum(support.files_of(convert("phi3-tiny", *options))[f] for f in ("model.onnx", "model.onnx.data"))
-                for name, options in (("ours", ("-p", "int4")), ("builder", ("-p", "int4", "--recipe", "builder")))}
-        self.assertLess(size["ours"], 1.12 * size["builder"])
+    def judge(self, checkpoint, *options):
+        folder = convert(checkpoint, "-p", "int4", *options)
+        kl = support.perplexity.score(self.windows(checkpoint), self.logits(checkpoint, folder), self.floats(checkpoint))["kl"]
+        size = sum(support.files_of(folder)[f] for f in ("model.onnx", "model.onnx.data"))
+        return kl, size
+
+    @functools.lru_cache(maxsize=None)
+    def windows(self, checkpoint):
+        tokenizer = og.Tokenizer(og.Model(str(convert(checkpoint, "-p", "fp32"))))
+        text = (support.ROOT / "examples/phi3-tiny/eval.txt").read_text()
+        return support.perplexity.windows(np.array(tokenizer.encode(text)), support.WINDOW)
+
+    def logits(self, checkpoint, folder):
+        session = open_logits(folder)
+        return [session(part) for part in self.windows(checkpoint)]
+
+    @functools.lru_cache(maxsize=None)
+    def floats(self, checkpoint):
+        return self.logits(checkpoint, convert(checkpoint, "-p", "fp32"))
+
+    def test_defaults(self):
+        for checkpoint, factor in (("phi3-tiny", 1.5), ("phi4-tiny", 3)):
+            with self.subTest(checkpoint=checkpoint):
+                kl, size = self.judge(checkpoint)
+                builders_kl, builders_size = self.judge(checkpoint, "--recipe", "builder")
+                self.assertLess(kl, builders_kl / factor)
+                self.assertLessEqual(size, 1.12 * builders_size)
+
+    def test_mixed_layers_with_search(self):
+        mixed = ("--recipe", "builder", "--lm-head", "int8", "--mixed-layers")
+        for checkpoint in ("phi3-tiny", "phi4-tiny"):
+            with self.subTest(checkpoint=checkpoint):
+                kl, size = self.judge(checkpoint, *mixed, "--search")
+                builders_kl, builders_size = self.judge(checkpoint, *mixed, "--scheme", "k_quant")   # k_quant_mixed
+                self.assertLess(kl, builders_kl)
+                self.assertLess(size, builders_size)
 
 
 # Router weights near a tie decide which expert sees a token; the recorded logits show both branches of the mixer.

@@ -3,6 +3,7 @@ import unittest
 
 import numpy as np
 import onnx
+import onnx.reference
 
 import cases
 import support
@@ -161,6 +162,29 @@ class InTheRuntime(unittest.TestCase):
         for name, tensor in original.tensors.items():
             if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2:
                 np.testing.assert_array_equal(original.array(name), back.array(name))
+
+    def test_bf16_computes_in_onnxs_own_evaluator(self):
+        """ONNX's reference implementation has bfloat16. Every node rounds to 8 bits: a relative error of at most 2^-8 each
+        along the longest path, beside the float32 model of the same weights."""
+        out = support.cached(support.FP32, cases.BF16["bf16"])
+        model = support.load(out)
+        products = [n.output[0] for n in model.graph.node if n.op_type == "MatMul"]
+        for name in products:
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BFLOAT16, None))
+        ids = support.eval_windows(TOKENS)[0][:128]
+        feed = {"input_ids": ids[None], "attention_mask": np.ones((1, len(ids)), np.int64)}
+        evaluator = onnx.reference.ReferenceEvaluator(model)
+        found, *values = evaluator.run(None, {k: v for k, v in feed.items() if k in evaluator.input_names})
+        self.assertEqual({str(v.dtype) for v in values}, {"bfloat16"})
+        self.assertEqual(found.dtype, np.float32)
+        depth = {}                      # nodes between an input and a value, in graph order
+        for node in model.graph.node:
+            longest = 1 + max((depth.get(i, 0) for i in node.input), default=0)
+            depth.update({o: longest for o in node.output})
+        [wanted] = support.perplexity.logits_of(support.open_session(float_version(out)), [ids])
+        difference = support.relative_difference([wanted], [found[0].astype(np.float64)])
+        self.assertLess(difference, depth["logits"] * 2.0**-8)
+        self.assertGreater(difference, 2.0**-24)        # float32 would not have shown anything
 
     def test_fp16_model_as_input(self):
         """A float16 graph: MatMulNBits gets float16 scales and runs."""
