@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/checked_math.h"
+#include "core/source_parts.h"
 
 namespace phiquant {
 namespace {
@@ -22,6 +23,8 @@ class Slice final : public ByteSource {
     assert(range_inside(offset, out.size(), size_bytes_));
     return source_->read(offset_ + offset, out);
   }
+  const ByteSource& source() const { return *source_; }
+  uint64_t offset() const { return offset_; }
 
  private:
   Source source_;
@@ -116,6 +119,13 @@ uint64_t row_bytes(const SourceTensor& tensor) {
 std::shared_ptr<const ByteSource> slice_source(Source source, uint64_t offset,
                                                uint64_t size_bytes) {
   return std::make_shared<Slice>(std::move(source), offset, size_bytes);
+}
+
+SourcePart part_of(const ByteSource& source) {
+  SourcePart part{&source, 0};
+  while (const auto* slice = dynamic_cast<const Slice*>(part.whole))
+    part = {&slice->source(), part.offset + slice->offset()};
+  return part;
 }
 
 std::shared_ptr<const ByteSource> concat_source(std::vector<Source> parts) {

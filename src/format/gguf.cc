@@ -115,17 +115,21 @@ Result<Job> job_of(const GgufWeight& w, const GgufChoice& choice, Conversion& ru
 
 PlanRow row_of(const GgufWeight& w, const GgufChoice& choice, const Job& job) {
   const GgmlTypeInfo& type = *find_ggml_type(choice.type);
+  const bool is_copy = std::holds_alternative<CopyJob>(job);
   PlanRow row;
   row.tensor = w.name;
   row.role = w.role;
   row.from = w.floats.dtype;
   row.shape = w.floats.shape;
-  row.action = std::holds_alternative<CopyJob>(job)   ? "keep"
+  row.action = is_copy                                ? "keep"
                : std::holds_alternative<CastJob>(job) ? "cast"
                                                       : std::string(type.name);
   row.bits = type.block_bytes * 8 / type.block_size;
-  row.block_size = is_float_type(choice.type) ? 0 : type.block_size;
+  row.block_size = is_copy || is_float_type(choice.type) ? 0 : type.block_size;
   row.reason = choice.reason;
+  if (!is_float_type(w.stored) && row.reason.empty())
+    row.reason =
+        fmt::format(is_copy ? "is {} already" : "decoded from {}", find_ggml_type(w.stored)->name);
   row.bytes_before = w.bytes ? w.bytes->size_bytes() : w.floats.bytes->size_bytes();
   return row;
 }

@@ -120,10 +120,16 @@ void read_tokens(const GgufModel& model, Checkpoint& out) {
   const GgufValue* value = find_gguf_key(model.metadata, "tokenizer.ggml.tokens");
   const GgufArray* list = value ? std::get_if<GgufArray>(value) : nullptr;
   if (!list || list->type != GgufType::string) return;
-  for (size_t i = 0; i < list->values.size(); ++i)
+  for (size_t i = 0; i < list->values.size(); ++i) {
+    const auto& text = std::get<std::string>(list->values[i]);
+    const auto id = static_cast<int64_t>(i);
     for (const std::string_view tag : kTokenTags)
-      if (std::get<std::string>(list->values[i]) == tag)
-        t.tags.emplace(tag, static_cast<int64_t>(i));
+      if (text == tag) t.tags.emplace(tag, id);
+    // GGUF names one end; llama.cpp finds the others by their texts, these among them.
+    for (const std::string_view end : {"<|end|>", "<|endoftext|>", "<|im_end|>"})
+      if (text == end && std::find(t.eos.begin(), t.eos.end(), id) == t.eos.end())
+        t.eos.push_back(id);
+  }
 }
 
 DType most_common(const Checkpoint& c) {

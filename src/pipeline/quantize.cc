@@ -14,6 +14,7 @@
 #include "model/onnx_loader.h"
 #include "phiquant/convert.h"
 #include "pipeline/execute.h"
+#include "pipeline/keep_codes.h"
 #include "quant/gguf_floats.h"
 
 namespace phiquant {
@@ -48,7 +49,9 @@ Result<Plan> plan_gguf_input(const QuantizeOptions& options, const OnnxPlanExtra
   if (options.format == OutputFormat::automatic || options.format == OutputFormat::gguf)
     return plan_gguf(model, options, extras);
   PHIQUANT_ASSIGN(const Checkpoint checkpoint, gguf_checkpoint(model));
-  return checkpoint_format(options.format).plan(checkpoint, options, extras);
+  PHIQUANT_ASSIGN(Plan plan, checkpoint_format(options.format).plan(checkpoint, options, extras));
+  keep_stored_codes(plan);
+  return plan;
 }
 
 Result<Plan> plan_of(const QuantizeOptions& options, const OnnxPlanExtras& extras) {

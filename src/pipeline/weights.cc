@@ -1,10 +1,13 @@
 #include "pipeline/weights.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include "format/onnx_format.h"
+#include "model/gguf.h"
 #include "model/onnx_loader.h"
 #include "pipeline/weights_checkpoint.h"
+#include "pipeline/weights_gguf.h"
 
 namespace phiquant {
 namespace {
@@ -39,18 +42,22 @@ Result<ModelWeights> open_genai(const fs::path& path, const WeightsOptions& opti
 // Formats whose folders look like a checkpoint stand before it.
 constexpr WeightsReader kReaders[] = {
     {"checkpoint", looks_like_checkpoint, open_checkpoint_weights},
-    {"genai", is_genai, open_genai},
-    {"onnx", is_anything, open_onnx},
+    {"gguf", looks_like_gguf, open_gguf_weights},
+    {"genai", is_genai, open_genai, true},
+    {"onnx", is_anything, open_onnx, true},
 };
 
 }  // namespace
 
 std::span<const WeightsReader> weights_readers() { return kReaders; }
 
+const WeightsReader& weights_reader(const fs::path& path) {
+  return *std::find_if(std::begin(kReaders), std::end(kReaders) - 1,
+                       [&](const WeightsReader& reader) { return reader.matches(path); });
+}
+
 Result<ModelWeights> open_weights(const fs::path& path, const WeightsOptions& options) {
-  for (const WeightsReader& reader : kReaders)
-    if (reader.matches(path)) return reader.open(path, options);
-  return Error{Errc::unsupported, path.string() + ": no known model format"};
+  return weights_reader(path).open(path, options);
 }
 
 }  // namespace phiquant

@@ -21,10 +21,13 @@ struct WeightsReader {
   // Whether the path is of that format: a look at names, at most at the first bytes of a file.
   bool (*matches)(const std::filesystem::path&);
   Result<ModelWeights> (*open)(const std::filesystem::path&, const WeightsOptions&);
+  bool has_graph = false;  // an ONNX graph: inspect tells more of it
 };
 
 // In the order in which they are asked; the last one, ONNX, takes whatever no other does.
 std::span<const WeightsReader> weights_readers();
+
+const WeightsReader& weights_reader(const std::filesystem::path& path);
 
 // Reads headers only. Errors: those of the format's reader.
 Result<ModelWeights> open_weights(const std::filesystem::path& path,

@@ -15,6 +15,7 @@
 #include "quant/q4_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
+#include "quant/stored_rows.h"
 #include "quant/ternary.h"
 
 namespace phiquant {
@@ -67,6 +68,7 @@ class DecodedRows final : public ByteSource {
         n_values_(n_values),
         planes_(std::move(planes)) {}
   uint64_t size_bytes() const override { return n_values_ * sizeof(float); }
+  StoredRows stored() const { return {&scheme_, planes_}; }
 
   Result<void> read(uint64_t offset, std::span<std::byte> out) const override {
     const uint64_t run = std::max<uint64_t>(1, kRun / layout_.block_size) * layout_.block_size;
@@ -75,7 +77,9 @@ class DecodedRows final : public ByteSource {
     while (!out.empty()) {
       // Whole blocks; of the first and the last one perhaps a part was asked for.
       const uint64_t first = offset / sizeof(float) / layout_.block_size * layout_.block_size;
-      const uint64_t n = std::min(run, n_values_ - first);
+      const uint64_t wanted = (offset + out.size() + sizeof(float) - 1) / sizeof(float) - first;
+      const uint64_t whole = (wanted + layout_.block_size - 1) / layout_.block_size;
+      const uint64_t n = std::min(run, whole * layout_.block_size);
       RowPlanesView view = {};
       for (size_t p = 0; p < planes_.size(); ++p) {
         const uint64_t block_bytes = layout_.block_bytes[p];
@@ -103,6 +107,12 @@ class DecodedRows final : public ByteSource {
 };
 
 }  // namespace
+
+std::optional<StoredRows> stored_rows(const ByteSource& source) {
+  const auto* rows = dynamic_cast<const DecodedRows*>(&source);
+  if (!rows) return std::nullopt;
+  return rows->stored();
+}
 
 std::span<const RowScheme> row_schemes() { return kRowSchemes; }
 

@@ -1,5 +1,8 @@
 #include "wire/gguf_names.h"
 
+#include <charconv>
+#include <system_error>
+
 #include <fmt/core.h>
 
 namespace phiquant {
@@ -57,6 +60,28 @@ std::string gguf_name(const WeightKey& key) {
   const char* ending = key.bias ? "bias" : "weight";
   return key.layer < 0 ? fmt::format("{}.{}", base, ending)
                        : fmt::format("blk.{}.{}.{}", key.layer, base, ending);
+}
+
+std::optional<WeightKey> gguf_weight_key(std::string_view name, bool gated) {
+  WeightKey key{Role::ignored};
+  constexpr std::string_view kBlock = "blk.", kBias = ".bias", kWeight = ".weight";
+  if (name.starts_with(kBlock)) {
+    const char* end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + kBlock.size(), end, key.layer);
+    if (error != std::errc() || key.layer < 0 || rest == end || *rest != '.') return std::nullopt;
+    name = std::string_view(rest + 1, end);
+  }
+  key.bias = name.ends_with(kBias);
+  if (!key.bias && !name.ends_with(kWeight)) return std::nullopt;
+  name.remove_suffix(key.bias ? kBias.size() : kWeight.size());
+  for (uint8_t r = 0; r < static_cast<uint8_t>(Role::ignored); ++r) {
+    key.role = static_cast<Role>(r);
+    if (key.role == (gated ? Role::mlp_up : Role::mlp_gate_up)) continue;
+    if (name != base_name(key.role)) continue;
+    if (name.ends_with("_exps")) key.expert = 0;
+    return key;
+  }
+  return std::nullopt;
 }
 
 }  // namespace phiquant

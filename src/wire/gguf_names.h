@@ -2,7 +2,9 @@
 // gguf-py/gguf/constants.py, for the architectures phi2, phi3 and phimoe.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "phiquant/model.h"
 
@@ -11,6 +13,10 @@ namespace phiquant {
 // "blk.3.attn_qkv.weight", "output.bias". Experts of a layer share one tensor, and so one name.
 // "" for roles that have none.
 std::string gguf_name(const WeightKey& key);
+
+// The reverse; `gated`: the model's ffn_up holds the gate's rows too. A stack of experts has the
+// key of the first one. nullopt for other names.
+std::optional<WeightKey> gguf_weight_key(std::string_view name, bool gated);
 
 constexpr const char* kGgufRopeLong = "rope_factors_long.weight";
 constexpr const char* kGgufRopeShort = "rope_factors_short.weight";

@@ -114,7 +114,7 @@ class Records {
   size_t left() const { return file_.size() - at_; }
   Error short_file() const {
     return {Errc::corrupt, fmt::format("{}: imatrix ends at byte {}, in the middle of an entry "
-                                       "(incomplete download?)",
+                                       "(incomplete download, or no imatrix?)",
                                        where_, file_.size())};
   }
   Result<int32_t> number() {

@@ -1,0 +1,21 @@
+// The blocks behind a tensor that is decoded as it is read.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "phiquant/row_scheme.h"
+#include "phiquant/tensor.h"
+
+namespace phiquant {
+
+struct StoredRows {
+  const RowScheme* scheme = nullptr;
+  std::vector<std::shared_ptr<const ByteSource>> planes;
+};
+
+// nullopt where `source` is not of decoded_rows().
+std::optional<StoredRows> stored_rows(const ByteSource& source);
+
+}  // namespace phiquant
