@@ -128,8 +128,8 @@ PlanRow row_of(const GgufWeight& w, const GgufChoice& choice, const Job& job) {
   row.block_size = is_copy || is_float_type(choice.type) ? 0 : type.block_size;
   row.reason = choice.reason;
   if (!is_float_type(w.stored) && row.reason.empty())
-    row.reason =
-        fmt::format(is_copy ? "is {} already" : "decoded from {}", find_ggml_type(w.stored)->name);
+    row.reason = fmt::format("{} {}", is_copy ? "is already" : "decoded from",
+                             find_ggml_type(w.stored)->name);
   row.bytes_before = w.bytes ? w.bytes->size_bytes() : w.floats.bytes->size_bytes();
   return row;
 }
