@@ -20,8 +20,8 @@ enum class Style : uint8_t { contrib, qdq };  // MatMulNBits or standard Dequant
 enum class TableBits : uint8_t { automatic, keep, int8, int4 };  // embeddings and lm_head
 
 // Where a checkpoint's graph is to run: the execution providers of ONNX Runtime.
-enum class Target : uint8_t { cpu, cuda, dml, webgpu };
-constexpr std::string_view kTargetNames[] = {"cpu", "cuda", "dml", "webgpu"};
+enum class Target : uint8_t { cpu, cuda, dml, webgpu, qnn };
+constexpr std::string_view kTargetNames[] = {"cpu", "cuda", "dml", "webgpu", "qnn"};
 enum class Recipe : uint8_t {
   standard,
   builder
@@ -59,7 +59,9 @@ struct QuantizeOptions {
   Recipe recipe = Recipe::standard;
   OutputFormat format = OutputFormat::automatic;  // automatic: GenAI for checkpoints, ONNX for ONNX
   bool mixed_layers = false;  // int4: int8 for qkv and down projections of the sensitive layers
-  bool text_only = false;     // the text part of a multimodal checkpoint
+  // Plain ONNX: the graph takes exactly that many tokens of one text; empty: any number.
+  std::optional<uint32_t> sequence_length;
+  bool text_only = false;  // the text part of a multimodal checkpoint
   MergeLora merge_lora = MergeLora::none;
   // GGUF only:
   std::filesystem::path imatrix;          // importance of columns, from llama-imatrix; empty: none

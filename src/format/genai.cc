@@ -18,7 +18,11 @@ namespace {
 
 using namespace format;
 
-bool is_plain(const QuantizeOptions& o) { return o.format == OutputFormat::onnx; }
+bool is_integer(Precision p) { return p == Precision::int4 || p == Precision::int8; }
+
+bool is_plain(const QuantizeOptions& o) {
+  return o.format == OutputFormat::onnx || target_info(o.target).fixed_shapes;
+}
 
 OnnxModel empty_model(const Checkpoint& c, const QuantizeOptions& o) {
   OnnxModel model;
@@ -37,13 +41,43 @@ OnnxModel empty_model(const Checkpoint& c, const QuantizeOptions& o) {
   return model;
 }
 
-bool is_integer(Precision p) { return p == Precision::int4 || p == Precision::int8; }
+// What a target without dynamic shapes leaves open.
+Result<void> check_fixed_shapes(const QuantizeOptions& o) {
+  const auto refuse = [&](const std::string& what) {
+    return Error{Errc::usage, fmt::format("--target {}: {}", target_info(o.target).name, what)};
+  };
+  PHIQUANT_TRY(check_target(o.target, o.precision));
+  if (o.format == OutputFormat::genai)
+    return refuse(
+        "ONNX Runtime GenAI runs there from binaries that Qualcomm's tools compile, with "
+        "activations quantized by calibration data (leave out --format for a plain model of fixed "
+        "shape)");
+  if (!o.sequence_length)
+    return refuse("takes no dynamic shapes (give --sequence-length N, the tokens of a call)");
+  if (!is_integer(o.precision)) return {};
+  if (o.style == Style::qdq)
+    return refuse(
+        "runs weights behind DequantizeLinear only between quantized activations, which need "
+        "calibration data (leave out --style)");
+  const uint32_t block = o.block_size.value_or(32);
+  if ((block != 32 && block != 64) || !o.symmetric.value_or(true))
+    return refuse("takes symmetric blocks of 32 or 64 (leave out --block-size and --asymmetric)");
+  if (o.lm_head == TableBits::int8 || o.mixed_layers)
+    return refuse("has no 8-bit weights (leave out --lm-head int8 and --mixed-layers)");
+  return {};
+}
 
 Result<void> check_options(const QuantizeOptions& o) {
-  if (is_plain(o) && o.target != Target::cpu)
+  if (target_info(o.target).fixed_shapes)
+    PHIQUANT_TRY(check_fixed_shapes(o));
+  else if (is_plain(o) && o.target != Target::cpu)
     return Error{
         Errc::usage,
         "--target: has no meaning with --format onnx, which is for every runtime (leave it out)"};
+  if (o.sequence_length && !is_plain(o))
+    return Error{Errc::usage,
+                 "--sequence-length: a GenAI model takes texts of any length (only for --format "
+                 "onnx and --target qnn)"};
   if (!is_plain(o)) PHIQUANT_TRY(check_target(o.target, o.precision));
   if (!is_plain(o) && o.output.extension() == ".onnx")
     return Error{Errc::usage,
@@ -217,11 +251,28 @@ unsigned expert_bits(const Decoder& d, const QuantizeOptions& o, uint32_t block_
   return o.precision == Precision::int4 ? 4 : 8;
 }
 
+// What the user gets, and may not expect.
+void add_warnings(Plan& plan, const QuantizeOptions& o, const DecoderOptions& decoder) {
+  if (o.target == Target::cuda && o.precision == Precision::fp32)
+    plan.warnings.push_back(
+        "--target cuda --precision fp32: ONNX Runtime has no float32 attention for CUDA and runs "
+        "it "
+        "on the CPU (fp16 and bf16 run whole)");
+  // Measured with ONNX Runtime 1.31; 4-bit experts compute in float32.
+  if (o.target == Target::cpu && decoder.expert_bits == 8 && o.accuracy_level.value_or(4) != 4)
+    plan.warnings.push_back(
+        "--accuracy-level: ONNX Runtime rounds activations of 8-bit experts to 8 bits on the CPU "
+        "whatever it says (set ORT_QMOE_CPU_QNBIT_GEMM=fp32 in the environment to change that)");
+}
+
 }  // namespace
 
 Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& options,
                         const OnnxPlanExtras& extras) {
   PHIQUANT_TRY(check_options(options));
+  if (options.sequence_length && *options.sequence_length > checkpoint.decoder.context)
+    return Error{Errc::usage, fmt::format("--sequence-length {}: the model's context is {} tokens",
+                                          *options.sequence_length, checkpoint.decoder.context)};
   const TargetInfo& target = target_info(options.target);
   const QuantizeOptions settled = settle(options, target, checkpoint.decoder);
   const bool quantizes = is_integer(options.precision);
@@ -236,8 +287,9 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   DecoderOptions decoder{embedding.form, 0, settled.block_size.value_or(32)};
   if (checkpoint.decoder.moe)
     decoder.expert_bits = expert_bits(checkpoint.decoder, settled, decoder.expert_block_size);
-  PHIQUANT_TRY(is_plain(options) ? write_plain_decoder(writer, embedding.form)
-                                 : write_decoder(writer, decoder));
+  PHIQUANT_TRY(is_plain(options)
+                   ? write_plain_decoder(writer, embedding.form, options.sequence_length)
+                   : write_decoder(writer, decoder));
   editor.reindex();
   if (quantizes) {
     all.node_bits = node_bits(writer, settled);
@@ -250,7 +302,10 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   }
   PHIQUANT_TRY(lay_out(editor, CastRule::ieee));
   Plan& plan = editor.plan;
-  if (!is_plain(options)) PHIQUANT_TRY(add_files(plan, checkpoint, options));
+  if (!is_plain(options)) {
+    PHIQUANT_TRY(add_files(plan, checkpoint, options));
+    add_warnings(plan, options, decoder);
+  }
   plan.warnings.insert(plan.warnings.begin(), checkpoint.warnings.begin(),
                        checkpoint.warnings.end());
   return std::move(plan);

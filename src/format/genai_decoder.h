@@ -2,6 +2,7 @@
 // architecture's name.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -62,7 +63,9 @@ struct DecoderOptions {
 };
 Result<void> write_decoder(GraphWriter& w, const DecoderOptions& options);
 
-// The same of standard operators only (opset 21), input_ids to logits, without a cache.
-Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form);
+// The same of standard operators only (opset 21), input_ids to logits, without a cache. With
+// `n_tokens` every shape is fixed: [1, n_tokens] to [1, n_tokens, vocab].
+Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form,
+                                 std::optional<uint32_t> n_tokens);
 
 }  // namespace phiquant::format

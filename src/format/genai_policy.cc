@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "core/glob.h"
 
 namespace phiquant::format {
@@ -95,11 +97,15 @@ std::map<std::string, NodeBits> node_bits(const GraphWriter& w, const QuantizeOp
       if (d.model_type == w.checkpoint.model_type && d.role == linear.role && d.applies(w.decoder))
         out[name] = {d.bits, std::string(d.reason)};
   }
+  // Where 8 bits are wanted and the target has none.
+  if (w.target.fixed_shapes)
+    for (auto& [name, bits] : out)
+      if (bits.bits == 8) bits = {0, fmt::format("{} has no 8-bit weights", w.target.name)};
   return out;
 }
 
 EmbeddingPlan embedding_plan(const Decoder& decoder, const QuantizeOptions& o) {
-  if (!decoder.tied_embeddings) return {};
+  if (!decoder.tied_embeddings || o.target == Target::qnn) return {};
   if (o.precision != Precision::int4 && o.precision != Precision::int8)
     return {EmbeddingForm::shared, false};
   if (o.style == Style::qdq || o.embeddings == TableBits::keep) return {};

@@ -50,6 +50,37 @@ std::string write_table(GraphWriter& w, const std::string& name, bool is_cos,
                {w.initializer(name, std::move(table)), begin, end, w.int64s({0})});
 }
 
+float lowest(DType dtype) { return dtype == DType::f16 ? -65504.0f : -3.3e38f; }
+
+// How many tokens back one sees, itself included; nullopt: all.
+std::optional<uint64_t> window_of(const Decoder& d) {
+  if (d.sliding_window && *d.sliding_window < d.context) return d.sliding_window;
+  return std::nullopt;
+}
+
+// All of it as constants, for a known number of tokens.
+Shared write_fixed_shared(GraphWriter& w, uint64_t n_tokens) {
+  const Rope& rope = w.decoder.rope;
+  const bool is_long = rope.long_branch && n_tokens > rope.original_context;
+  const RopeBranch& branch = is_long ? *rope.long_branch : rope.short_branch;
+  Shared s;
+  s.cos = w.initializer("cos_cache", rope_table(rope, branch, n_tokens, true, "cos_cache"));
+  s.sin = w.initializer("sin_cache", rope_table(rope, branch, n_tokens, false, "sin_cache"));
+  const uint64_t window = window_of(w.decoder).value_or(n_tokens);
+  const float hidden = lowest(w.io);
+  const auto fill = [n_tokens, window, hidden](uint64_t first, std::span<float> out) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      const uint64_t query = (first + i) / n_tokens, key = (first + i) % n_tokens;
+      out[i] = key <= query && query - key < window ? 0.0f : hidden;
+    }
+  };
+  s.mask = w.initializer("attention_mask", {"attention_mask",
+                                            DType::f32,
+                                            {n_tokens, n_tokens},
+                                            computed_source(n_tokens * n_tokens, fill)});
+  return s;
+}
+
 Shared write_shared(GraphWriter& w) {
   const std::string shape = w.add("Shape", "/model/tokens/Shape", {"input_ids"});
   const std::string tokens = w.add("Gather", "/model/tokens/Gather", {shape, w.int64s({1})});
@@ -68,15 +99,14 @@ Shared write_shared(GraphWriter& w) {
   const std::string query = write_unsqueeze(w, "/model/mask/query/Unsqueeze", order, 1);
   const std::string key = write_unsqueeze(w, "/model/mask/key/Unsqueeze", order, 0);
   std::string seen = w.add("LessOrEqual", "/model/mask/LessOrEqual", {key, query});
-  if (w.decoder.sliding_window && *w.decoder.sliding_window < w.decoder.context) {
-    // A token sees itself and window - 1 before it.
-    const auto window = static_cast<int64_t>(*w.decoder.sliding_window);
+  if (const auto tokens_seen = window_of(w.decoder)) {
+    const auto window = static_cast<int64_t>(*tokens_seen);
     const std::string distance = w.add("Sub", "/model/mask/Sub", {query, key});
     const std::string near = w.add("Less", "/model/mask/Less", {distance, w.int64(window)});
     seen = w.add("And", "/model/mask/And", {seen, near});
   }
-  const float lowest = w.io == DType::f16 ? -65504.0f : -3.3e38f;
-  s.mask = w.add("Where", "/model/mask/Where", {seen, w.float_scalar(0), w.float_scalar(lowest)});
+  s.mask =
+      w.add("Where", "/model/mask/Where", {seen, w.float_scalar(0), w.float_scalar(lowest(w.io))});
   return s;
 }
 
@@ -172,12 +202,15 @@ std::string write_plain_attention(GraphWriter& w, int32_t layer, const std::stri
 
 }  // namespace
 
-Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form) {
+Result<void> write_plain_decoder(GraphWriter& w, EmbeddingForm form,
+                                 std::optional<uint32_t> n_tokens) {
   const Decoder& d = w.decoder;
-  w.input("input_ids", DType::i64, {"batch_size", "sequence_length"});
+  const std::string batch = n_tokens ? "1" : "batch_size",
+                    length = n_tokens ? std::to_string(*n_tokens) : "sequence_length";
+  w.input("input_ids", DType::i64, {batch, length});
   w.output("logits", w.io == DType::bf16 ? DType::f32 : w.io,
-           {"batch_size", "sequence_length", std::to_string(d.vocab)});
-  const Shared shared = write_shared(w);
+           {batch, length, std::to_string(d.vocab)});
+  const Shared shared = n_tokens ? write_fixed_shared(w, *n_tokens) : write_shared(w);
   std::string x = write_embedding(w, form);
   const auto n_layers = static_cast<int32_t>(d.n_layers);
   for (int32_t i = 0; i < n_layers; ++i) {

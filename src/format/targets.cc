@@ -23,6 +23,13 @@ constexpr TargetInfo kTargets[] = {
      false, false, R"({"enable_graph_capture": "1"})"},
     {Target::webgpu, "webgpu", set_of(Precision::int4, Precision::fp16), DType::f16, 4, true, true,
      true, false, R"({"enableGraphCapture": "0", "validationMode": "basic"})"},
+    // Facts from onnxruntime-qnn's documentation and its pull request 288 and issue 650: shapes
+    // must be fixed; without calibration data the NPU runs float16, and 4-bit MatMulNBits in blocks
+    // of 32 or 64 between float16 activations (from version 2.4 on). Weights behind
+    // DequantizeLinear run there only where activations are quantized too, and GenAI's pipeline
+    // takes context binaries compiled from such models.
+    {Target::qnn, "qnn", set_of(Precision::int4, Precision::fp16), DType::f16, 0, false, false,
+     false, false, "", true},
 };
 
 std::string precisions_of(const TargetInfo& target) {

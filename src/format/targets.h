@@ -19,6 +19,9 @@ struct TargetInfo {
   bool has_if;                // the If operator chooses between the two rope branches
   bool names_sliding_window;  // genai_config.json has a sliding_window section
   std::string_view provider_options;  // the provider's section of genai_config.json, as JSON
+  // Takes no dynamic shapes: gets a plain model of one sequence length instead of a GenAI folder,
+  // and weights of 4 bits in blocks or of none.
+  bool fixed_shapes = false;
 };
 
 std::span<const TargetInfo> targets();

@@ -1,7 +1,10 @@
 // Phi-3 mini and medium, Phi-3.5-mini, Phi-4, Phi-4-mini: RMSNorm, fused qkv and gate_up; and the
 // text parts of Phi-3-vision, Phi-3.5-vision and Phi-4-multimodal, which are the same blocks.
 // Source: transformers, models/phi3/modeling_phi3.py; modeling_phi3_v.py and modeling_phi4mm.py of
-// those checkpoints.
+// those checkpoints. Their names of tensors: transformers,
+// models/phi4_multimodal/convert_phi4_multimodal_weights_to_hf.py (which also says how the class of
+// transformers itself names them: without base_layer and adapters), and vLLM's phi3v.py and
+// phi4mm.py.
 #include "model/arch.h"
 
 namespace phiquant {
@@ -30,6 +33,7 @@ constexpr TensorRule kText[] = {
 };
 
 constexpr TensorRule kVision[] = {
+    // Its wte.weight, where saved, is the embedding table once more.
     {"model.vision_embed_tokens.*"},
 };
 

@@ -1,0 +1,149 @@
+// Plain models of one sequence length, and the target that takes nothing else.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include <onnx/onnx_pb.h>
+
+#include "format/genai.h"
+#include "format/genai_checkpoint.h"
+
+namespace phiquant::format {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+QuantizeOptions npu(Precision precision) {
+  QuantizeOptions o;
+  o.input = "small";
+  o.output = "out";
+  o.precision = precision;
+  o.target = Target::qnn;
+  o.sequence_length = 80;  // past the original context: long rope factors
+  return o;
+}
+
+std::string refusal(const QuantizeOptions& o) {
+  const auto plan = plan_genai(small_checkpoint(), o);
+  EXPECT_FALSE(plan.has_value());
+  if (plan.has_value()) return "";
+  EXPECT_EQ(plan.error().code, Errc::usage);
+  return plan.error().message;
+}
+
+// model.onnx as it will be, without the bytes of its tensors.
+onnx::ModelProto graph_of(const Plan& plan) {
+  std::string bytes(plan.files[0].size_bytes, '\0');
+  for (const Literal& literal : plan.files[0].literals)
+    bytes.replace(literal.offset, literal.bytes.size(), literal.bytes);
+  onnx::ModelProto model;
+  EXPECT_TRUE(model.ParseFromString(bytes));
+  return model;
+}
+
+std::vector<int64_t> dims_of(const onnx::ValueInfoProto& value) {
+  std::vector<int64_t> out;
+  for (const auto& d : value.type().tensor_type().shape().dim())
+    out.push_back(d.has_dim_value() ? d.dim_value() : -1);
+  return out;
+}
+
+TEST(FixedShapes, NothingIsLeftOpen) {
+  const auto plan = plan_genai(small_checkpoint(), npu(Precision::int4));
+  ASSERT_TRUE(plan.has_value()) << plan.error().message;
+  std::set<std::string> files;
+  for (const OutFile& file : plan->files) files.insert(file.path);
+  EXPECT_THAT(files, Not(Contains("genai_config.json")));
+  const onnx::ModelProto model = graph_of(*plan);
+  const auto& graph = model.graph();
+  EXPECT_EQ(dims_of(graph.input(0)), (std::vector<int64_t>{1, 80}));
+  EXPECT_EQ(dims_of(graph.output(0)), (std::vector<int64_t>{1, 80, 128}));
+  std::set<std::string> ops;
+  for (const auto& node : graph.node()) ops.insert(node.op_type());
+  for (const char* op : {"Shape", "Where", "Range", "If", "Slice"})
+    EXPECT_THAT(ops, Not(Contains(op)));
+  for (const auto& tensor : graph.initializer()) {
+    if (tensor.name() == "attention_mask") {
+      EXPECT_THAT(tensor.dims(), ::testing::ElementsAre(80, 80));
+    } else if (tensor.name() == "cos_cache") {
+      EXPECT_THAT(tensor.dims(), ::testing::ElementsAre(80, 16));
+    }
+  }
+}
+
+TEST(FixedShapes, TheNpuGetsFourBitsOrFloats) {
+  const auto plan = plan_genai(small_checkpoint(), npu(Precision::int4));
+  ASSERT_TRUE(plan.has_value());
+  for (const PlanRow& row : plan->rows) {
+    if (row.role == "lm_head") {
+      EXPECT_EQ(row.action, "keep");
+      EXPECT_THAT(row.reason, HasSubstr("qnn has no 8-bit weights"));
+    }
+    EXPECT_NE(row.bits, 8u) << row.tensor;
+  }
+  const onnx::ModelProto model = graph_of(*plan);
+  for (const auto& node : model.graph().node())
+    if (node.op_type() == "MatMulNBits")
+      for (const auto& a : node.attribute()) {
+        EXPECT_NE(a.name(), "accuracy_level");
+        EXPECT_TRUE(a.name() != "bits" || a.i() == 4);
+      }
+}
+
+TEST(FixedShapes, WhatTheNpuCannotRunIsRefused) {
+  QuantizeOptions o = npu(Precision::int8);
+  EXPECT_THAT(refusal(o), HasSubstr("qnn: int4, fp16"));
+  o = npu(Precision::int4);
+  o.sequence_length.reset();
+  EXPECT_THAT(refusal(o), HasSubstr("--sequence-length N"));
+  o = npu(Precision::int4);
+  o.format = OutputFormat::genai;
+  EXPECT_THAT(refusal(o), HasSubstr("calibration data"));
+  o = npu(Precision::int4);
+  o.style = Style::qdq;
+  EXPECT_THAT(refusal(o), HasSubstr("calibration data"));
+  o = npu(Precision::int4);
+  o.block_size = 128;
+  EXPECT_THAT(refusal(o), HasSubstr("blocks of 32 or 64"));
+  o = npu(Precision::int4);
+  o.symmetric = false;
+  EXPECT_THAT(refusal(o), HasSubstr("symmetric"));
+  o = npu(Precision::int4);
+  o.lm_head = TableBits::int8;
+  EXPECT_THAT(refusal(o), HasSubstr("no 8-bit weights"));
+  o = npu(Precision::fp16);
+  o.sequence_length = 257;
+  EXPECT_THAT(refusal(o), HasSubstr("context is 256 tokens"));
+}
+
+TEST(FixedShapes, AreForPlainModels) {
+  QuantizeOptions o = npu(Precision::int4);
+  o.target = Target::cpu;
+  EXPECT_THAT(refusal(o), HasSubstr("only for --format onnx and --target qnn"));
+  o.format = OutputFormat::onnx;
+  o.style = Style::qdq;
+  const auto plan = plan_genai(small_checkpoint(), o);
+  ASSERT_TRUE(plan.has_value()) << plan.error().message;
+  EXPECT_EQ(dims_of(graph_of(*plan).graph().input(0)), (std::vector<int64_t>{1, 80}));
+}
+
+TEST(FixedShapes, TheUserHearsWhatIsSlow) {
+  QuantizeOptions o = npu(Precision::fp32);
+  o.target = Target::cuda;
+  o.sequence_length.reset();
+  const auto plan = plan_genai(small_checkpoint(), o);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_THAT(plan->warnings, Contains(HasSubstr("no float32 attention for CUDA")));
+  o.precision = Precision::fp16;
+  const auto half = plan_genai(small_checkpoint(), o);
+  ASSERT_TRUE(half.has_value());
+  EXPECT_THAT(half->warnings, ::testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace phiquant::format
