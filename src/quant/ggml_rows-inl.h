@@ -16,45 +16,116 @@
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
 
-struct Extremes {
-  float lo, hi;  // a zero may have either sign
-};
+// Blocks whose extremes are found together.
+constexpr size_t kRun = 16;
 
-HWY_INLINE Extremes extremes(const float* x) {
-  VF lo = hn::LoadU(kF, x), hi = lo;
-  for (size_t i = kLanes; i < ggml::kSmall; i += kLanes) {
-    const VF v = hn::LoadU(kF, x + i);
-    lo = hn::Min(lo, v);
-    hi = hn::Max(hi, v);
+// The larger of neighbours: of the values of a and of b, by turns.
+HWY_INLINE VF max_of_pairs(VF a, VF b) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Max(a, b);
+#else
+  return hn::Max(hn::InterleaveLower(kF, a, b), hn::InterleaveUpper(kF, a, b));
+#endif
+}
+
+// largest[b] = the largest value(b, i) of block b < 4; i counts the vectors of a block.
+template <class Value>
+HWY_INLINE void max_of_four(const Value& value, float* largest) {
+  VF max[4];
+  for (size_t b = 0; b < 4; ++b) {
+    max[b] = value(b, 0);
+    for (size_t i = 1; i < ggml::kSmall / kLanes; ++i) max[b] = hn::Max(max[b], value(b, i));
   }
-  return {hn::GetLane(hn::MinOfLanes(kF, lo)), hn::GetLane(hn::MaxOfLanes(kF, hi))};
+  if (kLanes < 4) {
+    for (size_t b = 0; b < 4; ++b) largest[b] = hn::GetLane(hn::MaxOfLanes(kF, max[b]));
+    return;
+  }
+  // Lane l of every four: block l.
+  float lanes[kLanes];
+  hn::StoreU(max_of_pairs(max_of_pairs(max[0], max[2]), max_of_pairs(max[1], max[3])), kF, lanes);
+  const hn::CappedTag<float, 4> d4;
+  auto four = hn::LoadU(d4, lanes);
+  for (size_t l = 4; l < kLanes; l += 4) four = hn::Max(four, hn::LoadU(d4, lanes + l));
+  hn::StoreU(four, d4, largest);
+}
+
+// hi[b] = the maximum of block b < n, lo[b] its minimum; a zero may have either sign. From n to
+// kRun those of the last block.
+HWY_INLINE void extremes(const float* x, size_t n, float* lo, float* hi) {
+  for (size_t b = 0; b < kRun; b += 4) {
+    const auto at = [&](size_t j, size_t i) HWY_ATTR {
+      return hn::LoadU(kF, x + std::min(b + j, n - 1) * ggml::kSmall + i * kLanes);
+    };
+    max_of_four([&](size_t j, size_t i) HWY_ATTR { return at(j, i); }, hi + b);
+    max_of_four([&](size_t j, size_t i) HWY_ATTR { return hn::Neg(at(j, i)); }, lo + b);
+    for (size_t j = b; j < b + 4; ++j) lo[j] = -lo[j];
+  }
+}
+
+// The largest magnitudes, likewise.
+HWY_INLINE void magnitudes(const float* x, size_t n, float* largest) {
+  for (size_t b = 0; b < kRun; b += 4)
+    max_of_four(
+        [&](size_t j, size_t i) HWY_ATTR {
+          return hn::Abs(hn::LoadU(kF, x + std::min(b + j, n - 1) * ggml::kSmall + i * kLanes));
+        },
+        largest + b);
 }
 
 // 1 / d, or 0 for 0; infinite where codes are undefined, and the reference decides.
-HWY_INLINE float inverse_or_zero(float d) { return d != 0 ? 1 / d : 0.0f; }
-
-// Nibbles of 32 codes, and their fifth bits where kBits is 5, at the end of a block.
-template <unsigned kBits>
-HWY_INLINE void store_small_codes(const uint8_t* codes, std::byte* nibbles) {
-  pack_nibble_vectors(codes, 16, nibbles);
-  if (kBits != 5) return;
-  const DBytes d;
-  uint32_t word = 0;
-  for (size_t i = 0; i < ggml::kSmall; i += hn::Lanes(d)) {
-    uint8_t bits[8] = {};
-    uint32_t part;
-    const auto fifth = hn::And(hn::LoadU(d, codes + i), hn::Set(d, uint8_t{16}));
-    hn::StoreMaskBits(d, hn::Ne(fifth, hn::Zero(d)), bits);
-    std::memcpy(&part, bits, 4);
-    word |= part << i;
+HWY_INLINE void inverses_or_zero(const float* d, float* inverse) {
+  for (size_t b = 0; b < kRun; b += kLanes) {
+    const VF v = hn::LoadU(kF, d + b);
+    const VF one_by = hn::Div(hn::Set(kF, 1.0f), v);
+    hn::StoreU(hn::IfThenZeroElse(hn::Eq(v, hn::Zero(kF)), one_by), kF, inverse + b);
   }
-  std::memcpy(nibbles - 4, &word, 4);
 }
 
-template <unsigned kBits>
-HWY_INLINE void load_small_codes(const std::byte* nibbles, uint8_t* codes) {
-  unpack_nibble_vectors(nibbles, 16, codes);
-  if (kBits == 5) ggml::unpack_fifth_bits(nibbles - 4, codes);
+// Codes code(i) of values i .. i + kLanes: nibbles at the end of a block, and before them the fifth
+// bits where kBits is 5.
+template <unsigned kBits, class Code>
+HWY_INLINE void store_small_codes(const Code& code, std::byte* nibbles) {
+  uint32_t fifth = 0;
+  const auto note_fifth = [&](VI codes, size_t i) HWY_ATTR {
+    uint8_t bits[8] = {};
+    uint32_t part;
+    hn::StoreMaskBits(kI, hn::Gt(codes, hn::Set(kI, 15)), bits);
+    std::memcpy(&part, bits, 4);
+    fifth |= part << i;
+  };
+  for (size_t i = 0; i < 16; i += kLanes) {
+    VI low = code(i), high = code(i + 16);
+    if (kBits == 5) {
+      note_fifth(low, i);
+      note_fifth(high, i + 16);
+      low = hn::And(low, hn::Set(kI, 15));
+      high = hn::And(high, hn::Set(kI, 15));
+    }
+    store_codes8(hn::Or(low, hn::ShiftLeft<4>(high)), reinterpret_cast<uint8_t*>(nibbles) + i);
+  }
+  if (kBits == 5) std::memcpy(nibbles - 4, &fifth, 4);
+}
+
+// Calls put(i, codes) for values i .. i + kLanes, with what store_small_codes wrote.
+template <unsigned kBits, class Put>
+HWY_INLINE void load_small_codes(const std::byte* nibbles, const Put& put) {
+  uint32_t word = 0;
+  if (kBits == 5) std::memcpy(&word, nibbles - 4, 4);
+  const auto fifth = [&](size_t i) HWY_ATTR {
+    const VI bit = hn::Shl(hn::Set(kI, 1), hn::Iota(kI, 0));
+    const VI part = hn::Set(kI, static_cast<int32_t>(word >> i));
+    return hn::IfThenElseZero(hn::Ne(hn::And(part, bit), hn::Zero(kI)), hn::Set(kI, 16));
+  };
+  for (size_t i = 0; i < 16; i += kLanes) {
+    const VI both = load_codes8(reinterpret_cast<const uint8_t*>(nibbles) + i);
+    VI low = hn::And(both, hn::Set(kI, 15)), high = hn::ShiftRight<4>(both);
+    if (kBits == 5) {
+      low = hn::Or(low, fifth(i));
+      high = hn::Or(high, fifth(i + 16));
+    }
+    put(i, low);
+    put(i + 16, high);
+  }
 }
 
 // Means of squares of up to four neighbouring rows: four sums at a time, because one waits for an

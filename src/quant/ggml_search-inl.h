@@ -158,23 +158,15 @@ struct GroupScales {
   float scale[kGroup], inverse[kGroup];
 };
 
-// The codes of a block of n values that `inverse` stands for.
-HWY_INLINE void encode_symmetric(const float* x, size_t n, float inverse, int half,
-                                 uint8_t* codes) {
-  for (size_t i = 0; i < n; i += kLanes) {
-    const VI level =
-        nearest_code(hn::Mul(hn::Set(kF, inverse), hn::LoadU(kF, x + i)), -half, half - 1);
-    store_codes8(inverse == 0 ? hn::Zero(kI) : hn::Add(level, hn::Set(kI, half)), codes + i);
-  }
+// Codes of the values at x that an outcome stands for.
+HWY_INLINE VI symmetric_code(const float* x, float inverse, int half) {
+  const VI level = nearest_code(hn::Mul(hn::Set(kF, inverse), hn::LoadU(kF, x)), -half, half - 1);
+  return inverse == 0 ? hn::Zero(kI) : hn::Add(level, hn::Set(kI, half));
 }
 
-// The codes of a block of n values that `inverse` and `min` stand for.
-HWY_INLINE void encode_offset(const float* x, size_t n, float inverse, float min, int top,
-                              uint8_t* codes) {
-  for (size_t i = 0; i < n; i += kLanes) {
-    const VF above = hn::Sub(hn::LoadU(kF, x + i), hn::Set(kF, min));
-    store_codes8(nearest_code(hn::Mul(hn::Set(kF, inverse), above), 0, top), codes + i);
-  }
+HWY_INLINE VI offset_code(const float* x, float inverse, float min, int top) {
+  const VF above = hn::Sub(hn::LoadU(kF, x), hn::Set(kF, min));
+  return nearest_code(hn::Mul(hn::Set(kF, inverse), above), 0, top);
 }
 
 // ggml::fit_symmetric.

@@ -10,33 +10,43 @@
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
 
+// Blocks b < n <= kRun.
 template <unsigned kBits>
-HWY_INLINE void encode_scaled_block(const float* x, std::byte* out) {
+HWY_INLINE void encode_scaled_run(const float* x, size_t n, std::byte* out) {
   constexpr int kHalf = 1 << (kBits - 1);
-  const Extremes e = extremes(x);
+  constexpr size_t kBytes = q4_0::kBytes<kBits>;
+  float lo[kRun], hi[kRun], d[kRun], inverse[kRun];
+  extremes(x, n, lo, hi);
+  for (size_t b = 0; b < kRun; ++b) d[b] = (hi[b] > -lo[b] ? hi[b] : lo[b]) / -kHalf;
   // Equal magnitudes of both signs, and zeros: the first one decides.
-  const float largest = e.hi > -e.lo   ? e.hi
-                        : e.hi < -e.lo ? e.lo
-                                       : ggml::first_largest({x, ggml::kSmall});
-  const float d = largest / -kHalf, inverse = inverse_or_zero(d);
-  if (std::isinf(inverse)) return q4_0::encode_block_ref<kBits>(x, out);
-  uint8_t codes[ggml::kSmall];
-  const VI top = hn::Set(kI, 2 * kHalf - 1);
-  for (size_t i = 0; i < ggml::kSmall; i += kLanes) {
-    const VF v = hn::Mul(hn::LoadU(kF, x + i), hn::Set(kF, inverse));
-    store_codes8(hn::Min(hn::ConvertTo(kI, hn::Add(v, hn::Set(kF, kHalf + 0.5f))), top), codes + i);
+  for (size_t b = 0; b < n; ++b)
+    if (hi[b] == -lo[b]) d[b] = ggml::first_largest({x + b * ggml::kSmall, ggml::kSmall}) / -kHalf;
+  inverses_or_zero(d, inverse);
+  for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += kBytes) {
+    if (std::isinf(inverse[b])) {
+      q4_0::encode_block_ref<kBits>(x, out);
+      continue;
+    }
+    ggml::store_f16(out, d[b]);
+    const VF factor = hn::Set(kF, inverse[b]), half = hn::Set(kF, kHalf + 0.5f);
+    store_small_codes<kBits>(
+        [&](size_t i) HWY_ATTR {
+          const VF v = hn::Add(hn::Mul(hn::LoadU(kF, x + i), factor), half);
+          return hn::Min(hn::ConvertTo(kI, v), hn::Set(kI, 2 * kHalf - 1));
+        },
+        out + kBytes - 16);
   }
-  ggml::store_f16(out, d);
-  store_small_codes<kBits>(codes, out + q4_0::kBytes<kBits> - 16);
 }
 
 template <unsigned kBits>
 HWY_INLINE void encode_scaled(const RowTile& tile, const RowPlanes& out) {
   constexpr size_t kBytes = q4_0::kBytes<kBits>;
   constexpr int kHalf = 1 << (kBits - 1);
+  const size_t blocks = tile.n_rows * tile.k / ggml::kSmall;
   if (!tile.importance) {
-    for (size_t b = 0; b < tile.n_rows * tile.k / ggml::kSmall; ++b)
-      encode_scaled_block<kBits>(tile.x + b * ggml::kSmall, out[0] + b * kBytes);
+    for (size_t b = 0; b < blocks; b += kRun)
+      encode_scaled_run<kBits>(tile.x + b * ggml::kSmall, std::min(kRun, blocks - b),
+                               out[0] + b * kBytes);
     return;
   }
   for_weighted_groups(tile, [&](const Lanes<ggml::kSmall>& x, const Lanes<ggml::kSmall>& w,
@@ -44,13 +54,13 @@ HWY_INLINE void encode_scaled(const RowTile& tile, const RowPlanes& out) {
     SymmetricSearch<ggml::kSmall> search(x, w, kHalf);
     GroupScales found;
     search.run(found);
-    for (size_t i = 0; i < count; ++i) {
-      std::byte* block = out[0] + (first + i) * kBytes;
-      uint8_t codes[ggml::kSmall];
-      encode_symmetric(tile.x + (first + i) * ggml::kSmall, ggml::kSmall, found.inverse[i], kHalf,
-                       codes);
-      ggml::store_f16(block, found.scale[i]);
-      store_small_codes<kBits>(codes, block + kBytes - 16);
+    for (size_t b = 0; b < count; ++b) {
+      const float* values = tile.x + (first + b) * ggml::kSmall;
+      std::byte* block = out[0] + (first + b) * kBytes;
+      ggml::store_f16(block, found.scale[b]);
+      store_small_codes<kBits>(
+          [&](size_t i) HWY_ATTR { return symmetric_code(values + i, found.inverse[b], kHalf); },
+          block + kBytes - 16);
     }
   });
 }
@@ -58,15 +68,13 @@ HWY_INLINE void encode_scaled(const RowTile& tile, const RowPlanes& out) {
 template <unsigned kBits>
 HWY_INLINE void decode_scaled(const RowPlanesView& in, size_t n_values, float* x) {
   constexpr size_t kBytes = q4_0::kBytes<kBits>;
-  for (size_t b = 0; b < n_values / ggml::kSmall; ++b) {
+  for (size_t b = 0; b < n_values / ggml::kSmall; ++b, x += ggml::kSmall) {
     const std::byte* block = in[0] + b * kBytes;
-    uint8_t codes[ggml::kSmall];
-    load_small_codes<kBits>(block + kBytes - 16, codes);
     const VF d = hn::Set(kF, ggml::load_f16(block));
-    for (size_t i = 0; i < ggml::kSmall; i += kLanes) {
-      const VI level = hn::Sub(load_codes8(codes + i), hn::Set(kI, 1 << (kBits - 1)));
-      hn::StoreU(hn::Mul(hn::ConvertTo(kF, level), d), kF, x + b * ggml::kSmall + i);
-    }
+    load_small_codes<kBits>(block + kBytes - 16, [&](size_t i, VI codes) HWY_ATTR {
+      const VI level = hn::Sub(codes, hn::Set(kI, 1 << (kBits - 1)));
+      hn::StoreU(hn::Mul(hn::ConvertTo(kF, level), d), kF, x + i);
+    });
   }
 }
 

@@ -10,33 +10,42 @@
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
 
+// Blocks b < n <= kRun.
 template <unsigned kBits>
-HWY_INLINE void encode_ranged_block(const float* x, std::byte* out) {
+HWY_INLINE void encode_ranged_run(const float* x, size_t n, std::byte* out) {
   constexpr int kTop = (1 << kBits) - 1;
-  const Extremes e = extremes(x);
-  const float d = (e.hi - e.lo) / kTop, inverse = inverse_or_zero(d);
-  // Of a minimum of zero the sign is not known here; a constant block might give d = -0.
-  if (e.lo == 0 || e.lo == e.hi || !std::isfinite(inverse) || !std::isfinite(d))
-    return q4_1::encode_block_ref<kBits>(x, out);
-  uint8_t codes[ggml::kSmall];
-  const VF min = hn::Set(kF, e.lo);
-  for (size_t i = 0; i < ggml::kSmall; i += kLanes) {
-    const VF v = hn::Mul(hn::Sub(hn::LoadU(kF, x + i), min), hn::Set(kF, inverse));
-    store_codes8(hn::Min(hn::ConvertTo(kI, hn::Add(v, hn::Set(kF, 0.5f))), hn::Set(kI, kTop)),
-                 codes + i);
+  constexpr size_t kBytes = q4_1::kBytes<kBits>;
+  float lo[kRun], hi[kRun], d[kRun], inverse[kRun];
+  extremes(x, n, lo, hi);
+  for (size_t b = 0; b < kRun; ++b) d[b] = (hi[b] - lo[b]) / kTop;
+  inverses_or_zero(d, inverse);
+  for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += kBytes) {
+    // Of a minimum of zero the sign is not known here; a constant block might give d = -0.
+    if (lo[b] == 0 || lo[b] == hi[b] || std::isinf(inverse[b]) || std::isinf(d[b])) {
+      q4_1::encode_block_ref<kBits>(x, out);
+      continue;
+    }
+    ggml::store_f16(out, d[b]);
+    ggml::store_f16(out + 2, lo[b]);
+    const VF min = hn::Set(kF, lo[b]), factor = hn::Set(kF, inverse[b]);
+    store_small_codes<kBits>(
+        [&](size_t i) HWY_ATTR {
+          const VF v = hn::Mul(hn::Sub(hn::LoadU(kF, x + i), min), factor);
+          return hn::Min(hn::ConvertTo(kI, hn::Add(v, hn::Set(kF, 0.5f))), hn::Set(kI, kTop));
+        },
+        out + kBytes - 16);
   }
-  ggml::store_f16(out, d);
-  ggml::store_f16(out + 2, e.lo);
-  store_small_codes<kBits>(codes, out + q4_1::kBytes<kBits> - 16);
 }
 
 template <unsigned kBits>
 HWY_INLINE void encode_ranged(const RowTile& tile, const RowPlanes& out) {
   constexpr size_t kBytes = q4_1::kBytes<kBits>;
   constexpr int kTop = (1 << kBits) - 1;
+  const size_t blocks = tile.n_rows * tile.k / ggml::kSmall;
   if (!tile.importance) {
-    for (size_t b = 0; b < tile.n_rows * tile.k / ggml::kSmall; ++b)
-      encode_ranged_block<kBits>(tile.x + b * ggml::kSmall, out[0] + b * kBytes);
+    for (size_t b = 0; b < blocks; b += kRun)
+      encode_ranged_run<kBits>(tile.x + b * ggml::kSmall, std::min(kRun, blocks - b),
+                               out[0] + b * kBytes);
     return;
   }
   for_weighted_groups(tile, [&](const Lanes<ggml::kSmall>& x, const Lanes<ggml::kSmall>& w,
@@ -44,20 +53,22 @@ HWY_INLINE void encode_ranged(const RowTile& tile, const RowPlanes& out) {
     OffsetSearch<ggml::kSmall> search(x, w, kTop);
     GroupOffsets found;
     const bool whole = search.run(q4_1::kWeightedTrials, found);
-    for (size_t i = 0; i < count; ++i) {
-      const float* values = tile.x + (first + i) * ggml::kSmall;
-      std::byte* block = out[0] + (first + i) * kBytes;
+    for (size_t b = 0; b < count; ++b) {
+      const float* values = tile.x + (first + b) * ggml::kSmall;
+      std::byte* block = out[0] + (first + b) * kBytes;
       if (!whole) {
         float weights[ggml::kSmall];
-        for (size_t l = 0; l < ggml::kSmall; ++l) weights[l] = w.v[l * kGroup + i];
+        for (size_t i = 0; i < ggml::kSmall; ++i) weights[i] = w.v[i * kGroup + b];
         q4_1::encode_weighted_block_ref<kBits>(values, weights, block);
         continue;
       }
-      uint8_t codes[ggml::kSmall];
-      encode_offset(values, ggml::kSmall, found.inverse[i], found.code_min[i], kTop, codes);
-      ggml::store_f16(block, found.scale[i]);
-      ggml::store_f16(block + 2, found.min[i]);
-      store_small_codes<kBits>(codes, block + kBytes - 16);
+      ggml::store_f16(block, found.scale[b]);
+      ggml::store_f16(block + 2, found.min[b]);
+      store_small_codes<kBits>(
+          [&](size_t i) HWY_ATTR {
+            return offset_code(values + i, found.inverse[b], found.code_min[b], kTop);
+          },
+          block + kBytes - 16);
     }
   });
 }
@@ -65,13 +76,12 @@ HWY_INLINE void encode_ranged(const RowTile& tile, const RowPlanes& out) {
 template <unsigned kBits>
 HWY_INLINE void decode_ranged(const RowPlanesView& in, size_t n_values, float* x) {
   constexpr size_t kBytes = q4_1::kBytes<kBits>;
-  for (size_t b = 0; b < n_values / ggml::kSmall; ++b) {
+  for (size_t b = 0; b < n_values / ggml::kSmall; ++b, x += ggml::kSmall) {
     const std::byte* block = in[0] + b * kBytes;
-    uint8_t codes[ggml::kSmall];
-    load_small_codes<kBits>(block + kBytes - 16, codes);
     const VF d = hn::Set(kF, ggml::load_f16(block)), m = hn::Set(kF, ggml::load_f16(block + 2));
-    for (size_t i = 0; i < ggml::kSmall; i += kLanes)
-      hn::StoreU(hn::Add(hn::Mul(load_code_floats(codes + i), d), m), kF, x + b * ggml::kSmall + i);
+    load_small_codes<kBits>(block + kBytes - 16, [&](size_t i, VI codes) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::Mul(hn::ConvertTo(kF, codes), d), m), kF, x + i);
+    });
   }
 }
 

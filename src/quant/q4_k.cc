@@ -116,8 +116,10 @@ HWY_INLINE void store_super_block(const OffsetTask& task, const OffsetFound& fou
     const float* sub = x + 32 * j;
     const float d = s.scale(j);
     if (d == 0)
-      encode_offset(sub, 32, found.inverse[first + j], found.code_min[first + j], q4_k::kTop<kBits>,
-                    codes + 32 * j);
+      for (size_t i = 0; i < 32; i += kLanes)
+        store_codes8(offset_code(sub + i, found.inverse[first + j], found.code_min[first + j],
+                                 q4_k::kTop<kBits>),
+                     codes + 32 * j + i);
     else
       encode_sub_block(sub, d, s.offset(j), q4_k::kTop<kBits>, codes + 32 * j);
   }

@@ -66,13 +66,11 @@ HWY_INLINE void store_q6_block(const float* x, const float* scales, const float*
   uint8_t codes[ggml::kSuper];
   for (size_t j = 0; j < q6_k::kSubBlocks; ++j) {
     const float scale = d * static_cast<float>(rounded[j]);
-    if (scale == 0) {
-      encode_symmetric(x + 16 * j, 16, inverses[j], 32, codes + 16 * j);
-      continue;
-    }
     for (size_t i = 16 * j; i < 16 * (j + 1); i += kLanes) {
       const VF v = hn::Div(hn::LoadU(kF, x + i), hn::Set(kF, scale));
-      store_codes8(hn::Add(nearest_code(v, -32, 31), hn::Set(kI, 32)), codes + i);
+      store_codes8(scale == 0 ? symmetric_code(x + i, inverses[j], 32)
+                              : hn::Add(nearest_code(v, -32, 31), hn::Set(kI, 32)),
+                   codes + i);
     }
   }
   store_q6_codes(codes, out);

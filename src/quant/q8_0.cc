@@ -12,35 +12,35 @@ namespace phiquant::quant::HWY_NAMESPACE {
 
 using DInt8 = hn::Rebind<int8_t, DF>;
 
-// std::round for |v| < 2^22: truncation of v + 1/2 would be wrong just below halves.
+// std::round for |v| < 2^22: adding the float before 1/2 carries halves, and nothing below them.
 HWY_INLINE VI round_half_away(VF v) {
-  const VI whole = hn::ConvertTo(kI, v);
-  const VF rest = hn::Sub(v, hn::ConvertTo(kF, whole));
-  const VI one = hn::Or(hn::ShiftRight<31>(hn::BitCast(kI, v)), hn::Set(kI, 1));
-  const auto up = hn::RebindMask(kI, hn::Ge(hn::Abs(rest), hn::Set(kF, 0.5f)));
-  return hn::Add(whole, hn::IfThenElseZero(up, one));
+  return hn::ConvertTo(kI, hn::Add(v, hn::CopySign(hn::Set(kF, 0x1.fffffep-2f), v)));
+}
+
+// Blocks b < n <= kRun.
+HWY_INLINE void encode_q8_run(const float* x, size_t n, std::byte* out) {
+  const DInt8 d8;
+  float d[kRun], inverse[kRun];
+  magnitudes(x, n, d);
+  for (size_t b = 0; b < kRun; ++b) d[b] /= 127;
+  inverses_or_zero(d, inverse);
+  for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += q8_0::kBytes) {
+    if (std::isinf(inverse[b])) {
+      q8_0::encode_block_ref(x, out);
+      continue;
+    }
+    ggml::store_f16(out, d[b]);
+    const VF factor = hn::Set(kF, inverse[b]);
+    for (size_t i = 0; i < ggml::kSmall; i += kLanes)
+      hn::StoreU(hn::DemoteTo(d8, round_half_away(hn::Mul(hn::LoadU(kF, x + i), factor))), d8,
+                 reinterpret_cast<int8_t*>(out) + 2 + i);
+  }
 }
 
 void encode_q8_0(const RowTile& tile, const RowPlanes& out) {
-  const DInt8 d8;
-  for (size_t b = 0; b < tile.n_rows * tile.k / ggml::kSmall; ++b) {
-    const float* x = tile.x + b * ggml::kSmall;
-    std::byte* block = out[0] + b * q8_0::kBytes;
-    VF magnitude = hn::Zero(kF);
-    for (size_t i = 0; i < ggml::kSmall; i += kLanes)
-      magnitude = hn::Max(magnitude, hn::Abs(hn::LoadU(kF, x + i)));
-    const float d = hn::GetLane(hn::MaxOfLanes(kF, magnitude)) / 127;
-    const float inverse = inverse_or_zero(d);
-    if (std::isinf(inverse)) {
-      q8_0::encode_block_ref(x, block);
-      continue;
-    }
-    ggml::store_f16(block, d);
-    for (size_t i = 0; i < ggml::kSmall; i += kLanes) {
-      const VI code = round_half_away(hn::Mul(hn::LoadU(kF, x + i), hn::Set(kF, inverse)));
-      hn::StoreU(hn::DemoteTo(d8, code), d8, reinterpret_cast<int8_t*>(block) + 2 + i);
-    }
-  }
+  const size_t blocks = tile.n_rows * tile.k / ggml::kSmall;
+  for (size_t b = 0; b < blocks; b += kRun)
+    encode_q8_run(tile.x + b * ggml::kSmall, std::min(kRun, blocks - b), out[0] + b * q8_0::kBytes);
 }
 
 void decode_q8_0(const RowPlanesView& in, size_t n_values, float* x) {
