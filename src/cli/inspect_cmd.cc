@@ -15,19 +15,23 @@ namespace {
 
 constexpr size_t kTensorsShown = 20;  // without -v
 
+std::string type_of(const InspectTensor& t) {
+  return t.type.empty() ? std::string(dtype_name(t.dtype)) : t.type;
+}
+
 std::string totals(const InspectReport& report) {
   struct Sum {
     uint64_t tensors = 0, bytes = 0;
   };
-  std::map<std::string_view, Sum> sums;
+  std::map<std::string, Sum> sums;
   for (const InspectTensor& t : report.tensors) {
-    Sum& sum = sums[dtype_name(t.dtype)];
+    Sum& sum = sums[type_of(t)];
     ++sum.tensors;
     sum.bytes += t.size_bytes;
   }
   Table table("lrr");
   for (const auto& [dtype, sum] : sums)
-    table.row({std::string(dtype), counted(sum.tensors, "tensor"), human_bytes(sum.bytes)});
+    table.row({dtype, counted(sum.tensors, "tensor"), human_bytes(sum.bytes)});
   return table.text(2);
 }
 
@@ -37,9 +41,8 @@ std::string tensors(const InspectReport& report, bool all) {
   table.row({"name", "dtype", "shape", "bytes", "where", "used by", "can become"});
   for (size_t i = 0; i < shown; ++i) {
     const InspectTensor& t = report.tensors[i];
-    table.row({t.name, std::string(dtype_name(t.dtype)), shape_string(t.shape),
-               with_commas(t.size_bytes), t.location, t.used_by,
-               t.quantizable.empty() ? "-" : t.quantizable});
+    table.row({t.name, type_of(t), shape_string(t.shape), with_commas(t.size_bytes), t.location,
+               t.used_by, t.quantizable.empty() ? "-" : t.quantizable});
   }
   std::string text = table.text(2);
   if (shown < report.tensors.size())
@@ -56,9 +59,13 @@ std::string inspect_text(const InspectReport& report, bool verbose) {
   for (const auto& value : report.io)
     io.row({value.is_input ? "input" : "output", value.name, value.type});
   for (const auto& [op, count] : report.ops) ops.row({with_commas(count), op});
-  text += "\nProperties\n" + properties.text(2) + "\nInputs and outputs\n" + io.text(2) +
-          "\nOperators\n" + ops.text(2);
-  return text + "\nTensors\n" + tensors(report, verbose) + "\nTotals\n" + totals(report);
+  text += "\nProperties\n" + properties.text(2);
+  if (!report.io.empty()) text += "\nInputs and outputs\n" + io.text(2);
+  if (!report.ops.empty()) text += "\nOperators\n" + ops.text(2);
+  text += "\nTensors\n" + tensors(report, verbose) + "\nTotals\n" + totals(report);
+  if (!report.warnings.empty()) text += "\nWarnings\n";
+  for (const std::string& warning : report.warnings) text += "  " + printable(warning) + "\n";
+  return text;
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ std::string inspect_json(const InspectReport& report) {
   for (const auto& [op, count] : report.ops) ops[op] = count;
   for (const InspectTensor& t : report.tensors)
     tensors.push_back({{"name", t.name},
-                       {"dtype", dtype_name(t.dtype)},
+                       {"dtype", t.type.empty() ? dtype_name(t.dtype) : std::string_view(t.type)},
                        {"shape", t.shape},
                        {"size_bytes", t.size_bytes},
                        {"location", t.location},
@@ -96,13 +96,15 @@ std::string inspect_json(const InspectReport& report) {
                  {"properties", std::move(properties)},
                  {"io", std::move(io)},
                  {"ops", std::move(ops)},
-                 {"tensors", std::move(tensors)}});
+                 {"tensors", std::move(tensors)},
+                 {"warnings", report.warnings}});
 }
 
 std::string compare_json(const Request& request, const CompareReport& report) {
   Json pairs = Json::array();
   for (const CompareRow& row : report.rows)
     pairs.push_back({{"name", row.name},
+                     {"name_b", row.name_b},
                      {"dtype_a", row.dtype_a},
                      {"dtype_b", row.dtype_b},
                      {"shape", row.shape},
@@ -120,6 +122,7 @@ std::string list_json() {
   Json schemes = Json::array(), formats = Json::array(), targets = Json::array();
   for (const SchemeLine& s : scheme_lines())
     schemes.push_back({{"name", s.name},
+                       {"format", s.format},
                        {"precisions", s.precisions},
                        {"symmetric", s.symmetric},
                        {"asymmetric", s.asymmetric},

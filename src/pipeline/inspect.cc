@@ -9,6 +9,7 @@
 
 #include "model/onnx_loader.h"
 #include "phiquant/convert.h"
+#include "pipeline/weights.h"
 
 namespace phiquant {
 namespace {
@@ -244,15 +245,12 @@ void add_properties(const onnx::ModelProto& m, InspectReport& report) {
     p.emplace_back(fmt::format("metadata {}", e.key()), e.value());
 }
 
-}  // namespace
-
-Result<InspectReport> inspect(const std::filesystem::path& path, bool follow_symlinks) {
+Result<InspectReport> inspect_onnx(const std::filesystem::path& path, bool follow_symlinks) {
   OnnxLoadOptions options;
   options.follow_symlinks = follow_symlinks;
   PHIQUANT_ASSIGN(const OnnxModel model, load_onnx(path, options));
   InspectReport report;
   report.path = model.path.string();
-  report.format = "onnx";
   report.size_bytes = model.input_bytes;
   add_properties(model.proto, report);
   const auto& graph = model.proto.graph();
@@ -266,6 +264,63 @@ Result<InspectReport> inspect(const std::filesystem::path& path, bool follow_sym
     report.io.push_back({v.name(), type_string(v.type()), false});
   Inspector(model).run(report);
   return report;
+}
+
+// ---- Every other format ----
+
+// Roles whose weights `phiquant quantize` gives fewer bits. A router picks experts: it stays float.
+bool is_quantized_role(const WeightKey& key) {
+  switch (key.role) {
+    case Role::attn_norm:
+    case Role::mlp_norm:
+    case Role::final_norm:
+    case Role::router:
+    case Role::ignored:
+      return false;
+    default:
+      return !key.bias;
+  }
+}
+
+InspectReport inspect_weights(const ModelWeights& model) {
+  InspectReport report;
+  report.path = model.path.string();
+  report.format = model.format;
+  report.properties = model.properties;
+  report.warnings = model.warnings;
+  report.size_bytes = model.size_bytes;
+  for (const NamedWeight& w : model.weights) {
+    InspectTensor t{w.source.name,
+                    DType::undefined,
+                    w.shape,
+                    w.size_bytes,
+                    w.location,
+                    w.key ? std::string(role_name(w.key->role)) : w.used_by,
+                    ""};
+    const auto* dense = std::get_if<DenseStorage>(&w.source.storage);
+    if (dense && w.description == dtype_name(dense->data.dtype))
+      t.dtype = dense->data.dtype;
+    else
+      t.type = w.description;
+    // What is quantized already, or has another format than those that are read, stays as it is.
+    if (model.format == "checkpoint" && w.key)
+      t.quantizable = quantizable(t.dtype, is_quantized_role(*w.key) ? Use::blocks : Use::other);
+    report.tensors.push_back(std::move(t));
+  }
+  return report;
+}
+
+}  // namespace
+
+Result<InspectReport> inspect(const std::filesystem::path& path, bool follow_symlinks) {
+  const WeightsReader& reader = weights_reader(path);
+  if (reader.has_graph) {
+    PHIQUANT_ASSIGN(InspectReport report, inspect_onnx(path, follow_symlinks));
+    report.format = reader.format;
+    return report;
+  }
+  PHIQUANT_ASSIGN(const ModelWeights model, reader.open(path, {follow_symlinks}));
+  return inspect_weights(model);
 }
 
 }  // namespace phiquant

@@ -62,6 +62,9 @@ Properties properties_of(const Checkpoint& c) {
                   {"weights", std::string(dtype_name(c.dtype))}};
   add_decoder(c.decoder, p);
   add_tokens(c.tokens, p);
+  if (!c.left_out.empty())
+    p.emplace_back("left out", fmt::format("{} tensors without use for text, '{}' the first",
+                                           c.left_out.size(), c.left_out.front()));
   for (const fs::path& file : c.sidecars) p.emplace_back("goes along", file.filename().string());
   return p;
 }
