@@ -78,8 +78,11 @@ class AlignedBuffer {
 
  private:
   struct Free {
+    size_t alignment;
     void operator()(std::byte* p) const;
   };
+  void allocate(size_t size_bytes);
+
   std::unique_ptr<std::byte, Free> storage_;
   size_t capacity_ = 0, size_ = 0;
   std::byte* data_ = nullptr;

@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kDefaultMemory = 400'000'000;
 constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20;
+constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
                                 << 10;  // floats of one tile: half of a common second-level cache
 
@@ -115,7 +116,8 @@ ChunkLimits chunk_limits(const ExecuteOptions& options) {
       options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
   const uint64_t memory = options.max_memory_bytes ? options.max_memory_bytes : kDefaultMemory;
   // A worker holds a tile, its decoded twin, codes and staging: about four times a chunk's aim.
-  limits.chunk_bytes = std::clamp<uint64_t>(memory / (limits.workers * 6), kMinChunk, kMaxChunk);
+  limits.in_flight = limits.workers + std::min(limits.workers, kWaiting);
+  limits.chunk_bytes = std::clamp<uint64_t>(memory / (limits.in_flight * 6), kMinChunk, kMaxChunk);
   return limits;
 }
 

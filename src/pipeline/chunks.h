@@ -27,7 +27,8 @@ struct Stage {
 };
 
 struct ChunkLimits {
-  unsigned workers = 1;
+  unsigned workers = 1;      // chunks that compute at a time
+  unsigned in_flight = 1;    // these, and chunks that wait for the disk
   uint64_t chunk_bytes = 0;  // aim for tile and output of one chunk
 };
 ChunkLimits chunk_limits(const ExecuteOptions& options);

@@ -50,8 +50,7 @@ struct Run {
 Result<void> run_stage(Run& run, const Stage& stage, std::vector<ChunkOutcome>& outcomes,
                        const Progress& progress) {
   std::atomic<size_t> next{0};
-  // The feeder is serial: it may call the user back, and it bounds the chunks in flight to one per
-  // worker.
+  // The feeder is serial: it may call the user back, and it bounds the chunks in flight.
   const auto feed = [&](tbb::flow_control& control) -> size_t {
     const bool stop = progress.update && !progress.update(run.done_bytes.load(), run.total_bytes);
     if (stop || cancelled())
@@ -65,12 +64,13 @@ Result<void> run_stage(Run& run, const Stage& stage, std::vector<ChunkOutcome>& 
   const auto work = [&](size_t index) {
     if (run.error.failed()) return;
     const Chunk& chunk = stage.chunks[index];
+    const SlotHold slot(run.context.slots);
     auto result = run_chunk(run.context, chunk, run.states[chunk.job], run.workspaces.local(),
                             outcomes[index]);
     if (!result) run.error.set(std::move(result).error());
     run.done_bytes += chunk.source_bytes;
   };
-  tbb::parallel_pipeline(run.context.limits.workers,
+  tbb::parallel_pipeline(run.context.limits.in_flight,
                          tbb::make_filter<void, size_t>(tbb::filter_mode::serial_in_order, feed) &
                              tbb::make_filter<size_t, void>(tbb::filter_mode::parallel, work));
   return run.error.result();
@@ -85,20 +85,20 @@ Result<void> write_literals(const Plan& plan, AtomicOutput& output) {
 
 void add(ChunkOutcome& to, const ChunkOutcome& from) {
   to.error.add(from.error);
-  to.cast.overflowed += from.cast.overflowed;
-  to.cast.underflowed += from.cast.underflowed;
-  to.cast.nan += from.cast.nan;
-  to.cast.inf += from.cast.inf;
+  to.cast.add(from.cast);
 }
 
 void collect(const Plan& plan, const std::vector<ChunkOutcome>& per_job, Run& run,
              ExecuteResult& result) {
   ChunkOutcome total;
   for (uint32_t j = 0; j < plan.jobs.size(); ++j) {
-    const bool is_cast = std::holds_alternative<CastJob>(plan.jobs[j]);
+    const quant::CastStats& cast = per_job[j].cast;
+    // A weight that is turned over while it is cast (DecodeJob) loses values as any other.
+    const bool counts = std::holds_alternative<CastJob>(plan.jobs[j]) ||
+                        cast.overflowed + cast.underflowed + cast.nan > 0;
     const bool measured = per_job[j].error.n > 0;
     std::optional<TensorError>& error = result.errors.emplace_back();
-    if (measured || is_cast) error = tensor_error(per_job[j].error, per_job[j].cast);
+    if (measured || counts) error = tensor_error(per_job[j].error, per_job[j].cast);
     if (measured) add(total, per_job[j]);
     if (run.states[j].non_finite) result.non_finite.push_back(*run.states[j].non_finite);
     if (run.states[j].cast_non_finite)
@@ -115,7 +115,7 @@ uint64_t planned_memory_bytes(const Plan& plan, const ExecuteOptions& options) {
   for (const Stage& stage : make_stages(plan, limits))
     for (const Chunk& chunk : stage.chunks)
       largest = std::max(largest, chunk_memory_bytes(plan, chunk, limits));
-  return largest * limits.workers;
+  return largest * limits.in_flight;
 }
 
 Result<ExecuteResult> execute(const Plan& plan, AtomicOutput& output, const ExecuteOptions& options,
@@ -123,14 +123,16 @@ Result<ExecuteResult> execute(const Plan& plan, AtomicOutput& output, const Exec
   PHIQUANT_TRY(write_literals(plan, output));
   const ChunkLimits limits = chunk_limits(options);
   const std::vector<Stage> stages = make_stages(plan, limits);
-  Run run{{plan, output, limits, options.measure_error}, {}, {}, {}, {}, 0};
+  ComputeSlots slots(limits.workers);
+  Run run{{plan, output, limits, options.measure_error, &slots}, {}, {}, {}, {}, 0};
+  const RunContext between_stages{plan, output, limits, options.measure_error, nullptr};
   for (size_t j = 0; j < plan.jobs.size(); ++j) run.states.emplace_back();
   for (const Stage& stage : stages)
     for (const Chunk& chunk : stage.chunks) run.total_bytes += chunk.source_bytes;
 
   std::vector<ChunkOutcome> per_job(plan.jobs.size());
-  const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, limits.workers);
-  tbb::task_arena arena(static_cast<int>(limits.workers));
+  const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, limits.in_flight);
+  tbb::task_arena arena(static_cast<int>(limits.in_flight));
   for (size_t s = 0; s < stages.size(); ++s) {
     std::vector<ChunkOutcome> outcomes(stages[s].chunks.size());
     PHIQUANT_TRY(arena.execute([&] { return run_stage(run, stages[s], outcomes, progress); }));
@@ -138,7 +140,8 @@ Result<ExecuteResult> execute(const Plan& plan, AtomicOutput& output, const Exec
     // A stage ends with the reduction of at most one job.
     if (stages[s].chunks.empty() || !stages[s].chunks.back().reduce) continue;
     const uint32_t job = stages[s].chunks.back().job;
-    PHIQUANT_TRY(finish_reduction(run.context, job, stages[s].chunks, outcomes, run.states[job]));
+    PHIQUANT_TRY(
+        finish_reduction(between_stages, job, stages[s].chunks, outcomes, run.states[job]));
   }
   if (progress.update) progress.update(run.total_bytes, run.total_bytes);
   ExecuteResult result;

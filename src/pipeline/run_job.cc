@@ -7,7 +7,9 @@ namespace phiquant {
 
 Result<void> write_tensor(const RunContext& context, TensorId id, uint64_t offset,
                           std::span<const std::byte> bytes) {
+  constexpr size_t kShort = size_t{64} << 10;  // goes to the page cache, or is soon done
   const OutTensor& tensor = context.plan.tensors[id];
+  const SlotPause pause(bytes.size() < kShort ? nullptr : context.slots);
   return context.output.write_at(tensor.file, tensor.offset + offset, bytes);
 }
 
@@ -56,7 +58,7 @@ Result<void> run_copy(const RunContext& context, const CopyJob& job, const Chunk
 // Original and result as floats, in runs that fit the cache.
 void measure_cast(const std::byte* in, DType from, const std::byte* out, DType to, size_t n,
                   Workspace& work, quant::ErrorSums& sums) {
-  constexpr size_t kRun = 4096;
+  constexpr size_t kRun = 2048;
   if (!is_weight_float(from) || !is_weight_float(to)) return;
   work.x.resize(std::max(work.x.size(), kRun));
   work.y.resize(std::max(work.y.size(), kRun));
@@ -68,42 +70,61 @@ void measure_cast(const std::byte* in, DType from, const std::byte* out, DType t
       x = work.x.data();
     }
     quant::to_f32(out + at * dtype_bits(to) / 8, to, count, work.y.data());
-    const size_t cols = count % 64 == 0 ? 64 : count;
+    const size_t cols = count % 16 == 0 ? 16 : count;
     quant::error_sums(x, work.y.data(), cols, count / cols, cols, sums);
   }
 }
 
 // A cast passes NaN and infinities on; the report names the first.
-void note_cast_non_finite(const CastJob& job, const Chunk& chunk, size_t n, Workspace& work,
-                          JobState& state) {
-  if (!is_weight_float(job.source.dtype)) return;
-  work.x.resize(std::max(work.x.size(), n));
-  quant::to_f32(work.raw.data(), job.source.dtype, n, work.x.data());
-  const size_t at = quant::first_non_finite(work.x.data(), n);
-  if (at == n) return;
-  const uint64_t index = chunk.region.n0 + at;
+void note_cast_non_finite(const NonFinite& found, JobState& state) {
   const std::lock_guard lock(state.mutex);
-  if (!state.cast_non_finite || index < state.cast_non_finite->flat_index)
-    state.cast_non_finite = NonFinite{chunk.job, index, work.x[at]};
+  if (!state.cast_non_finite || found.flat_index < state.cast_non_finite->flat_index)
+    state.cast_non_finite = found;
+}
+
+// The same of a tile of a weight: rows k0.. and columns n0.. of `region`.
+void note_cast_non_finite(const WeightSource& weight, const Chunk& chunk, std::span<const float> x,
+                          JobState& state) {
+  const Region& r = chunk.region;
+  const bool kn = orientation_of(weight) == Orientation::kn;
+  for (size_t at = quant::first_non_finite(x.data(), x.size()); at < x.size(); ++at) {
+    if (std::isfinite(x[at])) continue;
+    const uint64_t row = r.k0 + at / r.cols(), column = r.n0 + at % r.cols();
+    note_cast_non_finite({chunk.job, kn ? row * weight.n + column : column * weight.k + row, x[at]},
+                         state);
+  }
 }
 
 Result<void> run_cast(const RunContext& context, const CastJob& job, const Chunk& chunk,
                       JobState& state, Workspace& work, ChunkOutcome& outcome) {
+  constexpr size_t kRun = 128 << 10;  // values that stay in the second-level cache
   const DType from = job.source.dtype, to = context.plan.tensors[job.out].dtype;
   const size_t from_size = dtype_bits(from) / 8, to_size = dtype_bits(to) / 8,
                n = chunk.region.cols();
-  work.raw.resize(std::max(work.raw.size(), n * from_size));
-  PHIQUANT_TRY(
-      job.source.bytes->read(chunk.region.n0 * from_size, {work.raw.data(), n * from_size}));
+  work.raw.resize(std::max(work.raw.size(), std::min(kRun, n) * from_size));
   std::byte* out = buffer_for(context, work.codes, job.out, chunk.region.n0 * to_size, n * to_size);
-  quant::cast(work.raw.data(), from, n, out, to, job.rule, outcome.cast);
-  if (outcome.cast.nan + outcome.cast.inf > 0) note_cast_non_finite(job, chunk, n, work, state);
-  if (context.measure) measure_cast(work.raw.data(), from, out, to, n, work, outcome.error);
+  for (size_t at = 0; at < n; at += kRun) {
+    const size_t count = std::min(kRun, n - at);
+    const uint64_t first = chunk.region.n0 + at;
+    std::byte* target = out + at * to_size;
+    PHIQUANT_TRY(job.source.bytes->read(first * from_size, {work.raw.data(), count * from_size}));
+    quant::CastStats found;
+    quant::cast(work.raw.data(), from, count, target, to, job.rule, found);
+    outcome.cast.add(found);
+    if (found.nan + found.inf > 0 && is_weight_float(from)) {
+      work.x.resize(std::max(work.x.size(), count));
+      quant::to_f32(work.raw.data(), from, count, work.x.data());
+      const size_t bad = quant::first_non_finite(work.x.data(), count);
+      if (bad < count) note_cast_non_finite({chunk.job, first + bad, work.x[bad]}, state);
+    }
+    if (context.measure)
+      measure_cast(work.raw.data(), from, target, to, count, work, outcome.error);
+  }
   return write_tensor(context, job.out, chunk.region.n0 * to_size, {out, n * to_size});
 }
 
 Result<void> run_decode(const RunContext& context, const DecodeJob& job, const Chunk& chunk,
-                        Workspace& work, ChunkOutcome& outcome) {
+                        JobState& state, Workspace& work, ChunkOutcome& outcome) {
   const WeightSource& w = job.source;
   const Region& r = chunk.region;
   const size_t count = r.rows() * r.cols();
@@ -121,8 +142,11 @@ Result<void> run_decode(const RunContext& context, const DecodeJob& job, const C
   const DType to = context.plan.tensors[job.out].dtype;
   const size_t size = dtype_bits(to) / 8;
   std::byte* out = buffer_for(context, work.codes, job.out, first * size, count * size);
+  quant::CastStats found;
   quant::cast(reinterpret_cast<const std::byte*>(values), DType::f32, count, out, to, job.rule,
-              outcome.cast);
+              found);
+  outcome.cast.add(found);
+  if (found.nan + found.inf > 0) note_cast_non_finite(w, chunk, {work.x.data(), count}, state);
   if (context.measure && to != DType::f32)
     measure_cast(reinterpret_cast<const std::byte*>(values), DType::f32, out, to, count, work,
                  outcome.error);
@@ -147,7 +171,7 @@ Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& 
   if (const auto* cast = std::get_if<CastJob>(&job))
     return run_cast(context, *cast, chunk, state, work, outcome);
   if (const auto* decode = std::get_if<DecodeJob>(&job))
-    return run_decode(context, *decode, chunk, work, outcome);
+    return run_decode(context, *decode, chunk, state, work, outcome);
   if (const auto* block = std::get_if<BlockJob>(&job))
     return run_block(context, *block, chunk, state, work, outcome);
   if (const auto* rows = std::get_if<RowJob>(&job))

@@ -9,6 +9,7 @@
 #include "phiquant/error.h"
 #include "phiquant/plan.h"
 #include "pipeline/chunks.h"
+#include "pipeline/compute_slots.h"
 #include "pipeline/execute.h"
 #include "pipeline/tile_reader.h"
 #include "quant/kernels.h"
@@ -49,6 +50,7 @@ struct RunContext {
   AtomicOutput& output;
   const ChunkLimits& limits;
   bool measure;
+  ComputeSlots* slots;  // held by who runs a chunk; null: the caller holds none
 };
 
 Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& state,
