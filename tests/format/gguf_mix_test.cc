@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +20,7 @@ std::vector<GgufMixTensor> phi3_tensors(bool tied = false, uint64_t ffn = 8192) 
                                     {"token_embd.weight", {32064, 3072}}};
   if (!tied) all.insert(all.begin(), {"output.weight", {32064, 3072}});
   for (uint32_t i = 0; i < kLayers; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
+    const std::string block = fmt::format("blk.{}.", i);
     all.push_back({block + "attn_norm.weight", {3072}});
     all.push_back({block + "attn_output.weight", {3072, 3072}});
     all.push_back({block + "attn_qkv.weight", {9216, 3072}});
@@ -35,7 +36,7 @@ std::vector<GgufMixTensor> moe_tensors() {
                                     {"output.weight", {32064, 4096}},
                                     {"token_embd.weight", {32064, 4096}}};
   for (uint32_t i = 0; i < kLayers; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
+    const std::string block = fmt::format("blk.{}.", i);
     for (const char* name : {"attn_k", "attn_q", "attn_v", "attn_output"})
       all.push_back({block + name + ".weight", {4096, 4096}});
     all.push_back({block + "ffn_down_exps.weight", {16, 4096, 6400}});
@@ -68,8 +69,8 @@ Types types(const GgufMixModel& model, GgufMixOptions options, std::string_view 
 std::string layers(const Types& types, const std::string& tensor, std::string_view type) {
   std::string out;
   for (uint32_t i = 0; i < kLayers; ++i)
-    if (types.at("blk." + std::to_string(i) + "." + tensor) == type)
-      out += (out.empty() ? "" : " ") + std::to_string(i);
+    if (types.at(fmt::format("blk.{}.{}", i, tensor)) == type)
+      out += fmt::format("{}{}", out.empty() ? "" : " ", i);
   return out;
 }
 

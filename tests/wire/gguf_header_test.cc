@@ -1,6 +1,7 @@
 // GGUF headers: what is written is read back, and nothing that is wrong is accepted.
 #include "wire/gguf_header.h"
 
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,7 +35,7 @@ GgufHeader every_kind() {
                               uint64_t{1} << 60,
                               -(int64_t{1} << 60),
                               0.1};
-  for (const GgufValue& v : values) h.metadata.push_back({"k" + std::to_string(v.index()), v});
+  for (const GgufValue& v : values) h.metadata.push_back({fmt::format("k{}", v.index()), v});
   h.metadata.push_back({"empty", GgufArray{GgufType::f32, {}}});
   h.tensors = {{"a.weight", {3, 64}, kGgmlQ4_0}, {"b", {5}, kGgmlF32}, {"c", {}, kGgmlF16}};
   return h;
