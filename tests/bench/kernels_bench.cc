@@ -67,6 +67,13 @@ void decode(Tile& t, Packing packing, unsigned bits, size_t codes_stride) {
                       t.cols);
 }
 
+void block_error(Tile& t, Packing packing, unsigned bits, size_t codes_stride) {
+  quant::ErrorSums sums;
+  quant::block_error_sums(packing, bits, false, t.view(codes_stride), t.x.data(), t.cols, kRows,
+                          t.cols, sums);
+  benchmark::DoNotOptimize(sums);
+}
+
 struct Kernel {
   const char* name;
   std::function<void(Tile&)> run;
@@ -98,9 +105,12 @@ const Kernel kKernels[] = {
     {"error_sums",
      [](Tile& t) {
        quant::ErrorSums sums;
-       quant::error_sums(t.x.data(), t.y.data(), t.cols, kRows, t.cols, sums);
+       quant::error_sums(t.x.data(), t.y.data(), 16, t.n / 16, 16, sums);
        benchmark::DoNotOptimize(sums);
      }},
+    {"block_error_sums/nbits4", [](Tile& t) { block_error(t, Packing::nbits, 4, kRows / 2); }},
+    {"block_error_sums/nbits8", [](Tile& t) { block_error(t, Packing::nbits, 8, kRows); }},
+    {"block_error_sums/k_major", [](Tile& t) { block_error(t, Packing::k_major, 8, t.cols); }},
     {"transpose/dense",
      [](Tile& t) { quant::transpose(t.x.data(), kRows, t.cols, kRows, t.y.data(), t.cols); }},
 };
