@@ -164,9 +164,6 @@ Result<Checkpoint> gguf_checkpoint(const GgufModel& model) {
   out.generation_config_json = generation.dump(2);
   out.files = model.files;
   out.input_bytes = model.input_bytes;
-  out.warnings.push_back(
-      "a GGUF file holds no tokenizer files: copy tokenizer.json and tokenizer_config.json of the "
-      "original model into the output");
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <fmt/core.h>
 
+#include "model/pre_tokenizers.h"
 #include "model/vocabulary_files.h"
 #include "wire/onnx_strip_context.h"
 
@@ -13,27 +14,6 @@ namespace {
 
 using json = nlohmann::json;
 using Ids = std::unordered_map<std::string_view, uint64_t>;
-
-// The patterns of pre-tokenizers, without possessive quantifiers, which only spare backtracking.
-// Sources: the tokenizer.json of openai-community/gpt2, Xenova/gpt-4o, microsoft/phi-4,
-// meta-llama/Meta-Llama-3-8B and Qwen/Qwen2.5-7B; names: llama.cpp b11434, src/llama-vocab.cpp.
-struct Pattern {
-  std::string_view name;
-  std::string_view regex;
-};
-constexpr std::string_view kGpt2 = "gpt-2", kPhi2 = "phi-2", kDbrx = "dbrx", kLlama3 = "llama-bpe";
-constexpr Pattern kPatterns[] = {
-    {"gpt-4o",
-     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {kDbrx,
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {kDbrx,
-     R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"},
-    {"qwen2",
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
-    {kGpt2, R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
-    {kGpt2, R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
-};
 
 std::string without_possessives(std::string_view regex) {
   std::string out;
@@ -62,7 +42,7 @@ std::string pattern_of(const json& rest) {
       return regex.is_string() ? without_possessives(regex.get<std::string>()) : std::string();
     }
     if (type == "ByteLevel" && (!step.contains("use_regex") || is_true(step, "use_regex")))
-      return std::string(kPatterns[4].regex);
+      return std::string(byte_level_pattern());
   }
   return {};
 }
@@ -77,12 +57,13 @@ bool has_runs_of_spaces(const std::vector<AddedToken>& added) {
 Result<std::string> name_pre_tokenizer(const TokenizerFiles& files,
                                        const std::vector<AddedToken>& added) {
   std::string_view name =
-      kGpt2;  // of vocab.json and merges.txt: there is no other with these files
+      kPreGpt2;  // of vocab.json and merges.txt: there is no other with these files
   if (files.tree) {
     const std::string pattern = pattern_of(files.tree->rest);
-    const auto* row = std::find_if(std::begin(kPatterns), std::end(kPatterns),
-                                   [&](const Pattern& p) { return p.regex == pattern; });
-    if (row == std::end(kPatterns))
+    const auto known = pre_tokenizers();
+    const auto row = std::find_if(known.begin(), known.end(),
+                                  [&](const PreTokenizer& p) { return p.regex == pattern; });
+    if (row == known.end())
       return Error{
           Errc::unsupported,
           fmt::format("{}: pre_tokenizer '{}' is none that llama.cpp has under a name known "
@@ -91,9 +72,9 @@ Result<std::string> name_pre_tokenizer(const TokenizerFiles& files,
     name = row->name;
     // Llama 3's is the same but for words that are tokens as a whole, which need no merges.
     const json model = files.tree->rest.value("model", json::object());
-    if (name == kDbrx && model.is_object() && is_true(model, "ignore_merges")) name = kLlama3;
+    if (name == kPreDbrx && model.is_object() && is_true(model, "ignore_merges")) name = kPreLlama3;
   }
-  return std::string(name == kGpt2 && has_runs_of_spaces(added) ? kPhi2 : name);
+  return std::string(name == kPreGpt2 && has_runs_of_spaces(added) ? kPrePhi2 : name);
 }
 
 bool looks_special(std::string_view text) {

@@ -11,6 +11,7 @@
 #include "format/onnx_format.h"
 #include "model/gguf.h"
 #include "model/gguf_checkpoint.h"
+#include "model/gguf_tokenizer.h"
 #include "model/onnx_loader.h"
 #include "phiquant/convert.h"
 #include "pipeline/execute.h"
@@ -42,6 +43,22 @@ Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtra
   return checkpoint_format(options.format).plan(checkpoint, options, extras);
 }
 
+// Folders bring a tokenizer; a GGUF file has its vocabulary in the metadata.
+void add_tokenizer_files(const GgufModel& model, const Checkpoint& checkpoint, Plan& plan) {
+  const auto vocabulary = gguf_vocabulary(model);
+  const auto files = vocabulary ? make_tokenizer_files(*vocabulary, checkpoint.decoder.context)
+                                : Result<std::vector<TokenizerFile>>(vocabulary.error());
+  if (!files) {
+    plan.warnings.push_back(fmt::format(
+        "no tokenizer could be made of the GGUF file's vocabulary (copy tokenizer.json and "
+        "tokenizer_config.json of the original model into the output): {}",
+        files.error().message));
+    return;
+  }
+  for (const TokenizerFile& file : *files)
+    plan.files.push_back({file.name, file.text.size(), {{0, file.text}}});
+}
+
 // Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.
 Result<Plan> plan_gguf_input(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
   PHIQUANT_ASSIGN(GgufModel model, open_gguf(options.input, gguf_floats));
@@ -51,6 +68,7 @@ Result<Plan> plan_gguf_input(const QuantizeOptions& options, const OnnxPlanExtra
   PHIQUANT_ASSIGN(const Checkpoint checkpoint, gguf_checkpoint(model));
   PHIQUANT_ASSIGN(Plan plan, checkpoint_format(options.format).plan(checkpoint, options, extras));
   keep_stored_codes(plan);
+  if (options.format != OutputFormat::onnx) add_tokenizer_files(model, checkpoint, plan);
   return plan;
 }
 

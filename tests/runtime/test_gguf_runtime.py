@@ -157,6 +157,41 @@ class Tokenizers(unittest.TestCase):
             llama.Model(trap)
 
 
+class Sources(unittest.TestCase):
+    def test_tokenizer_files_made_of_the_vocabulary(self):
+        """GGUF to GenAI: the folder encodes text as the original's tokenizer does, and generates the same."""
+        import onnxruntime_genai as genai
+        for checkpoint in ("phi3-tiny", "phi4-tiny", "phi2-tiny"):
+            original = genai_graph.checkpoint(checkpoint)
+            direct = support.cached(original, ("-p", "fp32"))
+            made = support.quantize(convert(checkpoint, "--scheme", "f32"), "--format", "genai", "-p", "fp32")
+            with self.subTest(checkpoint):
+                tokenizers = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (original, made)]
+                for text in TEXTS.values():
+                    wanted, found = (t.encode(text, add_special_tokens=True).ids for t in tokenizers)
+                    self.assertEqual(found, wanted)
+                    self.assertEqual(tokenizers[1].decode(found), tokenizers[0].decode(wanted))
+                texts = []
+                for folder in (direct, made):
+                    model = genai.Model(str(folder))
+                    tokenizer = genai.Tokenizer(model)
+                    ids = tokenizer.encode("And it came to pass,  that he said unto him: I'll go")
+                    parameters = genai.GeneratorParams(model)
+                    parameters.set_search_options(max_length=len(ids) + 16, do_sample=False)
+                    generator = genai.Generator(model, parameters)
+                    generator.append_tokens(ids)
+                    while not generator.is_done():
+                        generator.generate_next_token()
+                    texts.append(tokenizer.decode(generator.get_sequence(0)))
+                self.assertEqual(texts[1], texts[0])
+
+    def test_sentencepiece_merges_are_found_from_the_scores(self):
+        made = support.quantize(convert("phi3-tiny", "--scheme", "q8_0"), "--format", "genai", "-p", "int8")
+        known, found = (json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
+                        for folder in (genai_graph.checkpoint("phi3-tiny"), made))
+        self.assertEqual(found, known)
+
+
 # llama.cpp rounds activations to f16 before it multiplies them with f16 weights, half a unit in the last place each:
 # 2^-11 of a value. The rounding of one product is random among the terms of a sum, so a row's relative error stays
 # near 2^-11 per matrix, and grows with the square root of how many follow one another: four per layer and the head.
