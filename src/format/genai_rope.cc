@@ -56,12 +56,12 @@ SourceTensor rope_table(const Rope& rope, const RopeBranch& branch, uint64_t len
   const std::vector<float> inverse = inverse_frequencies(rope, branch);
   const float scale = branch.attention_factor;
   const auto fill = [inverse, scale, is_cos](uint64_t first, std::span<float> out) {
-    for (size_t i = 0; i < out.size(); ++i) {
-      const uint64_t at = first + i;
-      const float angle = static_cast<float>(at / inverse.size()) * inverse[at % inverse.size()];
-      const double value =
-          is_cos ? std::cos(static_cast<double>(angle)) : std::sin(static_cast<double>(angle));
-      out[i] = static_cast<float>(value) * scale;
+    uint64_t position = first / inverse.size();
+    size_t i = static_cast<size_t>(first % inverse.size());
+    for (float& value : out) {
+      const double angle = static_cast<double>(static_cast<float>(position) * inverse[i]);
+      value = static_cast<float>(is_cos ? std::cos(angle) : std::sin(angle)) * scale;
+      if (++i == inverse.size()) i = 0, ++position;
     }
   };
   const uint64_t n = inverse.size();
