@@ -106,7 +106,8 @@ std::string GraphWriter::initializer(const std::string& name, SourceTensor tenso
   proto = make_tensor(name, io, tensor.shape);
   tensor.name = name;
   sources_.emplace(name, tensor);
-  if (quantized && io != DType::f32) tensor = cast_source(tensor, io);
+  // A table may be quantized. Vectors are cast by their job, which counts what overflows.
+  if (quantized && io != DType::f32 && tensor.shape.size() > 1) tensor = cast_source(tensor, io);
   editor_.set_source(proto, std::move(tensor));
   return name;
 }
