@@ -81,6 +81,18 @@ HWY_INLINE void inverses_or_zero(const float* d, float* inverse) {
   }
 }
 
+// ggml::store_f16 of kRun values, none of them NaN.
+HWY_INLINE void round_to_halves(const float* values, uint16_t* halves) {
+#if HWY_TARGET <= HWY_AVX2
+  const hn::Rebind<hwy::float16_t, DF> d16;
+  for (size_t b = 0; b < kRun; b += kLanes)
+    hn::StoreU(hn::DemoteTo(d16, hn::LoadU(kF, values + b)), d16,
+               reinterpret_cast<hwy::float16_t*>(halves + b));
+#else
+  for (size_t b = 0; b < kRun; ++b) halves[b] = f16_from_f32(values[b]);
+#endif
+}
+
 // Codes code(i) of values i .. i + kLanes: nibbles at the end of a block, and before them the fifth
 // bits where kBits is 5.
 template <unsigned kBits, class Code>

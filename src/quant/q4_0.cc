@@ -22,12 +22,14 @@ HWY_INLINE void encode_scaled_run(const float* x, size_t n, std::byte* out) {
   for (size_t b = 0; b < n; ++b)
     if (hi[b] == -lo[b]) d[b] = ggml::first_largest({x + b * ggml::kSmall, ggml::kSmall}) / -kHalf;
   inverses_or_zero(d, inverse);
+  uint16_t halves[kRun];
+  round_to_halves(d, halves);
   for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += kBytes) {
     if (std::isinf(inverse[b])) {
       q4_0::encode_block_ref<kBits>(x, out);
       continue;
     }
-    ggml::store_f16(out, d[b]);
+    std::memcpy(out, halves + b, 2);
     const VF factor = hn::Set(kF, inverse[b]), half = hn::Set(kF, kHalf + 0.5f);
     store_small_codes<kBits>(
         [&](size_t i) HWY_ATTR {

@@ -19,13 +19,15 @@ HWY_INLINE void encode_ranged_run(const float* x, size_t n, std::byte* out) {
   extremes(x, n, lo, hi);
   for (size_t b = 0; b < kRun; ++b) d[b] = (hi[b] - lo[b]) / kTop;
   inverses_or_zero(d, inverse);
+  uint16_t halves[kRun];
+  round_to_halves(d, halves);
   for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += kBytes) {
     // Of a minimum of zero the sign is not known here; a constant block might give d = -0.
     if (lo[b] == 0 || lo[b] == hi[b] || std::isinf(inverse[b]) || std::isinf(d[b])) {
       q4_1::encode_block_ref<kBits>(x, out);
       continue;
     }
-    ggml::store_f16(out, d[b]);
+    std::memcpy(out, halves + b, 2);
     ggml::store_f16(out + 2, lo[b]);
     const VF min = hn::Set(kF, lo[b]), factor = hn::Set(kF, inverse[b]);
     store_small_codes<kBits>(

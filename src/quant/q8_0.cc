@@ -24,12 +24,14 @@ HWY_INLINE void encode_q8_run(const float* x, size_t n, std::byte* out) {
   magnitudes(x, n, d);
   for (size_t b = 0; b < kRun; ++b) d[b] /= 127;
   inverses_or_zero(d, inverse);
+  uint16_t halves[kRun];
+  round_to_halves(d, halves);
   for (size_t b = 0; b < n; ++b, x += ggml::kSmall, out += q8_0::kBytes) {
     if (std::isinf(inverse[b])) {
       q8_0::encode_block_ref(x, out);
       continue;
     }
-    ggml::store_f16(out, d[b]);
+    std::memcpy(out, halves + b, 2);
     const VF factor = hn::Set(kF, inverse[b]);
     for (size_t i = 0; i < ggml::kSmall; i += kLanes)
       hn::StoreU(hn::DemoteTo(d8, round_half_away(hn::Mul(hn::LoadU(kF, x + i), factor))), d8,
