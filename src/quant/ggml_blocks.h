@@ -1,5 +1,5 @@
-// How GGUF's blocks keep their codes: nibbles, fifth bits, six-bit scales; and plain loops over
-// rows. Source: ggml src/ggml-common.h and ggml-quants.c of llama.cpp b11434.
+// How GGUF's blocks keep their codes: nibbles, fifth bits, six-bit scales; loops over blocks.
+// Source:  ggml src/ggml-common.h and ggml-quants.c of llama.cpp b11434.
 #pragma once
 
 #include "phiquant/row_scheme.h"

@@ -18,8 +18,7 @@ HWY_INLINE VF nearest_level(VF v, VF lo, VF hi) {
   return hn::Min(hn::Max(hn::Sub(hn::Add(v, magic), magic), lo), hi);
 }
 
-// The outcome for each block of a group. Codes are those of ggml::offset_codes(x, inverse,
-// code_min).
+// The outcome for each block of a group. Its codes: ggml::offset_codes(x, inverse, code_min).
 struct GroupOffsets {
   float scale[kGroup], min[kGroup], inverse[kGroup], code_min[kGroup];
 };

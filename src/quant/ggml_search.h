@@ -1,8 +1,8 @@
 // What the GGUF types share: rounding, half floats, and the scalar searches for scales. The order
-// of every float operation is part of the rule: sums run left to right, nothing is fused. Source:
-// ggml src/ggml-quants.c of llama.cpp b11434, as its x86-64 builds compute it: nearest_int,
-//          make_qx_quants (rmse_type 1), make_qkx2_quants and make_qkx3_quants (which differ only
-//          in what they do with NaN), make_qp_quants; ggml_compute_fp32_to_fp16.
+// of every float operation is part of the rule: sums run left to right, nothing is fused.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, as its x86-64 builds compute it:
+//          nearest_int, make_qx_quants (rmse_type 1), make_qkx2_quants and make_qkx3_quants (which
+//          agree for finite input), make_qp_quants; ggml_compute_fp32_to_fp16.
 // Edges:   input finite. Where sums overflow, comparisons with NaN are false, and the NaN that x86
 //          makes of infinities is stored (f16 0xfe00).
 #pragma once

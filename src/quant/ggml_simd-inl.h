@@ -90,8 +90,7 @@ struct Lanes {
   }
 };
 
-// Weights with an imatrix (ggml::importance_weights), sigma2 for each block; importance is
-// replaced.
+// Replaces importance by weights (ggml::importance_weights); sigma2 is that of each block.
 template <size_t kN>
 HWY_INLINE void weigh_importance(const Lanes<kN>& x, const float* sigma2, Lanes<kN>& importance) {
   for (size_t u = 0; u < kVectors; ++u) {

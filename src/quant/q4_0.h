@@ -1,16 +1,13 @@
 // q4_0, q5_0: 32 values, one scale. The specification.
-// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_0_ref,
-// quantize_row_q4_0_impl
-//          and the same of q5_0; GGUF types 2 and 6.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_0_ref, ..._q4_0_impl and the
+//          same of q5_0; GGUF types 2 and 6.
 // Layout:  f16 d; of q5_0 32 fifth bits, little-endian; 16 bytes of nibbles, values j and j + 16.
 // Value:   x ~ d * (code - half), half = 8 or 16.
-// Codes:   d = largest / -half, the first value of the largest magnitude; truncate(x * (1/d) + half
-// +
-//          1/2), at most 2 half - 1. 1/d is that of d in float, before it is stored.
-// With importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_symmetric.
-// Edges:   a block of zeros: d is -0 and every code half (with importance: d is 0, codes 0). 1/d
-// not
-//          finite: every code 0.
+// Codes:   d = largest / -half, largest the first value of the largest magnitude;
+//          truncate(x * (1/d) + half + 1/2), at most 2 half - 1. d here is not yet rounded to f16.
+// Importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_symmetric.
+// Edges:   a block of zeros: d is -0 and every code half (with importance: d is 0, codes 0).
+//          1/d not finite: every code 0.
 #pragma once
 
 #include "quant/ggml_blocks.h"

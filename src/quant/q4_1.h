@@ -1,13 +1,13 @@
 // q4_1, q5_1: 32 values, a scale and a minimum. The specification.
-// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_1_ref,
-// quantize_row_q4_1_impl
-//          and the same of q5_1; GGUF types 3 and 7.
-// Layout:  f16 d, f16 m; of q5_1 32 fifth bits, little-endian; 16 bytes of nibbles, values j, j
-// + 16. Value:   x ~ d * code + m. Codes:   m = the minimum (the first of them: -0 stays), d =
-// (maximum - m) / (2^bits - 1);
-//          truncate((x - m) * (1/d) + 1/2), with d and m before they are stored.
-// With importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_offset, 37
-// trials. Edges:   a constant block: d 0, codes 0. 1/d not finite: every code 0.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_1_ref, ..._q4_1_impl and the
+//          same of q5_1; GGUF types 3 and 7.
+// Layout:  f16 d, f16 m; of q5_1 32 fifth bits, little-endian; 16 bytes of nibbles, values j and
+//          j + 16.
+// Value:   x ~ d * code + m.
+// Codes:   m = the minimum (the first of them: -0 stays), d = (maximum - m) / (2^bits - 1);
+//          truncate((x - m) * (1/d) + 1/2). d and m here are not yet rounded to f16.
+// Importance: weights importance * sqrt(mean x^2 of the row + x^2), then fit_offset, 37 trials.
+// Edges:   a constant block: d 0, codes 0. 1/d not finite: every code 0.
 #pragma once
 
 #include "quant/ggml_blocks.h"

@@ -1,18 +1,15 @@
-// q4_k, q5_k: 256 values in eight sub-blocks of 32, each with a scale and an offset of six bits, of
-// which a float each is stored. The specification.
-// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_K_ref,
-// quantize_row_q4_K_impl
-//          and the same of q5_K; GGUF types 12 and 13.
-// Layout:  f16 d, f16 dmin; 12 bytes of scales (ggml_blocks.h); of q5_k 32 bytes of fifth bits,
-// byte l
-//          bit 2 g of value l and bit 2 g + 1 of value 32 + l of the g-th 64; 128 bytes of nibbles,
-//          values l and 32 + l of each 64.
+// q4_k, q5_k: 256 values in eight sub-blocks of 32, each with a scale and an offset of six bits,
+// which are multiples of two floats. The specification.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q4_K_ref, ..._q4_K_impl and the
+//          same of q5_K; GGUF types 12 and 13.
+// Layout:  f16 d, f16 dmin; 12 bytes of scales (ggml_blocks.h); of q5_k 32 bytes of fifth bits:
+//          byte l, bit 2 g of value l and bit 2 g + 1 of value 32 + l of the g-th 64; 128 bytes of
+//          nibbles, values l and 32 + l of each 64.
 // Value:   x ~ d * scale * code - dmin * offset.
 // Search:  fit_offset for each sub-block with weights sqrt(mean x^2 of the sub-block) + |x|, trials
 //          from -1 to 1 (q4_k) or -1/2 to 1 (q5_k) by 1/10. Scales are then rounded to 63rds of the
 //          largest, and codes made anew with what was stored.
-// With importance: weights importance * sqrt(2 * mean x^2 of the 256 + x^2), 37 trials, and scales
-// by
+// Importance: weights importance * sqrt(2 * mean x^2 of the 256 + x^2), 37 trials, and scales by
 //          fit_positive, each sub-block weighing the sum of its weights.
 // Edges:   a sub-block whose stored scale is 0 keeps the codes that its search ended with.
 #pragma once

@@ -1,16 +1,14 @@
-// q6_k: 256 values in sixteen sub-blocks of 16, each with a scale of eight bits, of which a float
-// is stored. The specification. Source:  ggml src/ggml-quants.c of llama.cpp b11434,
-// quantize_row_q6_K_ref and
-//          quantize_row_q6_K_impl; GGUF type 14.
-// Layout:  128 bytes with the lower four bits (of each 128 values l, 32 + l, 64 + l and 96 + l:
-// byte l
-//          of 64 has the first and third, byte 32 + l the second and fourth), 64 bytes with the
-//          upper two bits of the same four, 16 int8 scales, f16 d.
+// q6_k: 256 values in sixteen sub-blocks of 16, each with a scale of eight bits, multiples of one
+// float. The specification.
+// Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q6_K_ref, ..._q6_K_impl; GGUF
+//          type 14.
+// Layout:  128 bytes with the lower four bits: of each 128 values l, 32 + l, 64 + l and 96 + l byte
+//          l of 64 has the first and third, byte 32 + l the second and fourth; 64 bytes with the
+//          upper two bits of the same four; 16 int8 scales; f16 d.
 // Value:   x ~ d * scale * (code - 32).
 // Search:  fit_symmetric for each sub-block, weights x^2, with importance the importance itself.
-// The
-//          scale of the largest magnitude becomes -128, the others are rounded to its 128ths, and
-//          codes made anew with what was stored.
+//          The scale of the largest magnitude becomes -128, the others are rounded to its 128ths,
+//          and codes made anew with what was stored.
 // Edges:   no scale of 1e-15 or more: every byte 0. A sub-block whose stored scale is 0 keeps the
 //          codes that its search ended with.
 #pragma once

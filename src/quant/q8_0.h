@@ -2,9 +2,8 @@
 // Source:  ggml src/ggml-quants.c of llama.cpp b11434, quantize_row_q8_0_ref; GGUF type 8.
 // Layout:  f16 d, 32 int8 codes, in order.
 // Value:   x ~ d * code.
-// Codes:   d = largest magnitude / 127; x * (1/d), halves away from zero, with d in float, before
-// it
-//          is stored. An imatrix is not used.
+// Codes:   d = largest magnitude / 127; x * (1/d), halves away from zero. d here is not yet rounded
+//          to f16. An imatrix is not used.
 // Edges:   a block of zeros: d 0, codes 0. 1/d not finite: every code 0.
 #pragma once
 
