@@ -69,6 +69,67 @@ Properties properties_of(const Checkpoint& c) {
   return p;
 }
 
+// The tensors of all files by name.
+using Places = std::map<std::string, size_t, std::less<>>;
+
+// Where MLX's codes, scales and offsets were read as one tensor: what they are, by their shapes.
+void describe_mlx(const std::vector<FoundTensor>& found, const Places& places,
+                  NamedWeight& weight) {
+  const std::string_view name = weight.source.name;
+  const auto part = [&](std::string_view ending) -> const SafetensorsEntry* {
+    const size_t base = name.rfind(".weight");
+    if (base == std::string_view::npos) return nullptr;
+    const auto at = places.find(std::string(name.substr(0, base)) + std::string(ending));
+    return at == places.end() ? nullptr : &found[at->second].entry;
+  };
+  const SafetensorsEntry *codes = part(".weight"), *scales = part(".scales"),
+                         *offsets = part(".biases");
+  const uint64_t k = weight.source.k;
+  if (!codes || !scales || codes->shape.empty() || scales->shape.empty() ||
+      scales->shape.back() == 0 || k == 0)
+    return;
+  const uint64_t bits = codes->shape.back() * 32 / k, group = k / scales->shape.back();
+  weight.description = offsets        ? fmt::format("affine{} group {}", bits, group)
+                       : bits == 8    ? "mxfp8"
+                       : group == 16u ? "nvfp4"
+                                      : "mxfp4";
+  const uint64_t n_rows =
+      codes->shape.size() == 3 ? codes->shape[0] * codes->shape[1] : codes->shape[0];
+  if (n_rows == 0) return;
+  weight.size_bytes = 0;
+  for (const SafetensorsEntry* entry : {codes, scales, offsets})
+    if (entry) weight.size_bytes += (entry->end - entry->begin) / n_rows * weight.source.n;
+}
+
+// Puts the weights in the order of the files, and notes which file each is in.
+Result<void> place_in_files(const fs::path& path, const WeightsOptions& options,
+                            ModelWeights& out) {
+  CheckpointFolder folder(path, options.follow_symlinks);
+  std::vector<std::string> said_already;
+  PHIQUANT_ASSIGN(const auto found, find_tensors(folder, said_already));
+  Places places;
+  for (size_t i = 0; i < found.size(); ++i) places.emplace(found[i].entry.name, i);
+  std::vector<std::pair<size_t, NamedWeight>> placed;
+  for (NamedWeight& weight : out.weights) {
+    // Experts of one tensor are "<tensor>[3].gate".
+    const std::string_view name = weight.source.name;
+    const auto at = places.find(name.substr(0, name.find('[')));
+    const size_t index = at == places.end() ? found.size() : at->second;
+    if (index < found.size()) {
+      weight.location = found[index].file->path().filename().string();
+      describe_mlx(found, places, weight);
+      if (weight.description != dtype_name(DType::f32) && found[index].entry.dtype == DType::u32)
+        out.format = "mlx";
+    }
+    placed.emplace_back(index, std::move(weight));
+  }
+  std::stable_sort(placed.begin(), placed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  out.weights.clear();
+  for (auto& [index, weight] : placed) out.weights.push_back(std::move(weight));
+  return {};
+}
+
 }  // namespace
 
 NamedWeight dense_weight(SourceTensor tensor, std::optional<WeightKey> key) {
@@ -100,25 +161,7 @@ Result<ModelWeights> open_checkpoint_weights(const fs::path& path, const Weights
   out.warnings = checkpoint.warnings;
   out.size_bytes = checkpoint.input_bytes;
 
-  // In the order of the files.
-  CheckpointFolder folder(path, options.follow_symlinks);
-  std::vector<std::string> said_already;
-  PHIQUANT_ASSIGN(const auto found, find_tensors(folder, said_already));
-  std::map<std::string, size_t, std::less<>> place;
-  for (size_t i = 0; i < found.size(); ++i) place.emplace(found[i].entry.name, i);
-  std::vector<std::pair<size_t, NamedWeight>> placed;
-  for (NamedWeight& weight : out.weights) {
-    // Experts of one tensor are "<tensor>[3].gate".
-    const std::string_view name = weight.source.name;
-    const auto at = place.find(name.substr(0, name.find('[')));
-    const size_t index = at == place.end() ? found.size() : at->second;
-    if (index < found.size()) weight.location = found[index].file->path().filename().string();
-    placed.emplace_back(index, std::move(weight));
-  }
-  std::stable_sort(placed.begin(), placed.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  out.weights.clear();
-  for (auto& [index, weight] : placed) out.weights.push_back(std::move(weight));
+  PHIQUANT_TRY(place_in_files(path, options, out));
   return out;
 }
 

@@ -169,6 +169,33 @@ TEST_F(Weights, InspectTellsWhatACheckpointHolds) {
   EXPECT_EQ(report->tensors.back().location, "model-00002-of-00002.safetensors");
 }
 
+TEST_F(Weights, MlxFoldersSayHowTheyStoreEachWeight) {
+  for (const char* name : {"phi4-tiny", "phimoe-tiny"}) {
+    QuantizeOptions o = with(Precision::int4);
+    o.format = OutputFormat::mlx;
+    const fs::path folder = converted(name, o);
+    const CompareReport report = compared(checkpoint(name), folder);
+    EXPECT_THAT(report.only_a, IsEmpty()) << name;
+    EXPECT_THAT(report.only_b, IsEmpty()) << name;
+    const auto inspected = inspect(folder);
+    ASSERT_TRUE(inspected.has_value()) << inspected.error().message;
+    EXPECT_EQ(inspected->format, "mlx");
+    uint64_t bytes = 0;
+    for (const InspectTensor& t : inspected->tensors) bytes += t.size_bytes;
+    // Everything but the header of the safetensors file is weights.
+    uint64_t stored = 0;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.path().extension() == ".safetensors") stored += entry.file_size();
+    EXPECT_LT(bytes, stored) << name;
+    EXPECT_GT(bytes + 32768, stored) << name;
+    for (const CompareRow& row : report.rows)
+      if (row.name.find("q_proj.weight") != std::string::npos ||
+          row.name.find(".w1.weight") != std::string::npos) {
+        EXPECT_EQ(row.dtype_b, "affine4 group 64") << row.name;
+      }
+  }
+}
+
 TEST_F(Weights, InspectKeepsTheGraphOfAGenaiFolder) {
   const auto report = inspect(converted("phi3-4k-tiny", with(Precision::int4)));
   ASSERT_TRUE(report.has_value()) << report.error().message;
