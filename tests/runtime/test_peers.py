@@ -1,4 +1,6 @@
 """Our bytes against those of ONNX Runtime's own quantizers, and equal results where the bytes are equal."""
+import hashlib
+import json
 import unittest
 
 import ml_dtypes
@@ -103,6 +105,14 @@ class Blocks(PeerCase):
                     ours, peer = self.check(support.FP32, lambda s: peers.k_quant(s, bits, block), "-p", f"int{bits}",
                                             "--scheme", "k_quant", "--block-size", block)
                     self.assert_same_results(ours, peer)
+
+    def test_example_hqq(self):
+        """Recorded with PyTorch (tools/make_golden_hqq.py), which these tests do without."""
+        wanted = json.loads((support.ROOT / "tests/data/golden/hqq_example.json").read_text())
+        model = support.load(support.quantize(support.FP32, "-p", "int4", "--scheme", "hqq", "--uniform"))
+        found = {t.name: hashlib.sha256(numpy_helper.to_array(t).tobytes()).hexdigest()[:16] for t in model.graph.initializer}
+        self.assertEqual(len(wanted), 17 * 3)
+        self.assertEqual({name: found.get(name) for name in wanted}, wanted)
 
     def test_example_qdq_int4(self):
         for symmetric in (True, False):
