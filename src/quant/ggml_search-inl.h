@@ -126,8 +126,10 @@ class OffsetSearch {
       scale[u] = hn::Div(hn::Sub(hn::Mul(w, xl_[u]), hn::Mul(wx, l_[u])), d);
       min[u] = hn::Div(hn::Sub(hn::Mul(l2_[u], wx), hn::Mul(l_[u], xl_[u])), d);
       const MF positive = hn::Gt(min[u], hn::Zero(kF));
-      min[u] = hn::IfThenZeroElse(positive, min[u]);
-      scale[u] = hn::IfThenElse(positive, hn::Div(xl_[u], l2_[u]), scale[u]);
+      if (!hn::AllFalse(kF, positive)) {
+        min[u] = hn::IfThenZeroElse(positive, min[u]);
+        scale[u] = hn::IfThenElse(positive, hn::Div(xl_[u], l2_[u]), scale[u]);
+      }
       solvable[u] = hn::And(hn::Gt(d, hn::Zero(kF)), varied_[u]);
     }
     errors(scale, min, error);
