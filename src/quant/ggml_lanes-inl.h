@@ -8,23 +8,13 @@
 #define PHIQUANT_QUANT_GGML_LANES_INL_H_
 #endif
 
-#include "hwy/highway.h"
-#include "quant/ggml_blocks.h"
+#include "quant/ggml_search-inl.h"
 #include "quant/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
 namespace lanes {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, 16>;
-using DI = hn::RebindToSigned<DF>;
-using VF = hn::Vec<DF>;
-using VI = hn::Vec<DI>;
-using MF = hn::Mask<DF>;
-constexpr DF kF;
-constexpr DI kI;
 constexpr size_t kMaxLanes = 16;
 
 HWY_INLINE VF set(float v) { return hn::Set(kF, v); }
@@ -83,20 +73,6 @@ HWY_INLINE VF store_halves(VF v, std::byte* out, size_t stride, size_t n) {
   return hn::Load(kF, lanes);
 }
 
-// As ggml::nearest_int.
-HWY_INLINE VI nearest_int(VF v) {
-  const VI bits = hn::BitCast(kI, hn::Add(v, set(12582912.0f)));
-  return hn::Sub(hn::And(bits, hn::Set(kI, 0x7fffff)), hn::Set(kI, 0x400000));
-}
-HWY_INLINE VI nearest_code(VF v, int lo, int hi) {
-  return hn::Min(hn::Max(nearest_int(v), hn::Set(kI, lo)), hn::Set(kI, hi));
-}
-// The same in float, only for |v| < 2^22.
-HWY_INLINE VF moderate_code(VF v, VF lo, VF hi) {
-  const VF magic = set(12582912.0f);
-  return hn::Min(hn::Max(hn::Sub(hn::Add(v, magic), magic), lo), hi);
-}
-
 // Comparisons and choices as the scalar code writes them, whatever NaN does.
 HWY_INLINE VF choose(MF m, VF yes, VF no) { return hn::IfThenElse(m, yes, no); }
 HWY_INLINE VI choose(MF m, VI yes, VI no) { return hn::IfThenElse(hn::RebindMask(kI, m), yes, no); }
@@ -141,7 +117,7 @@ HWY_INLINE Sums trial_codes(const VF* x, const VF* w, VF inverse, VF min, int ma
   Sums s{zero(), zero(), zero()};
   for (size_t i = 0; i < kN; ++i) {
     const VF v = hn::Mul(inverse, hn::Sub(x[i], min));
-    codes[i] = kModerate ? moderate_code(v, zero(), set(static_cast<float>(max_code)))
+    codes[i] = kModerate ? nearest_level(v, zero(), set(static_cast<float>(max_code)))
                          : to_float(nearest_code(v, 0, max_code));
     const VF wl = hn::Mul(w[i], codes[i]);
     s.l = hn::Add(s.l, wl);
@@ -238,7 +214,7 @@ HWY_INLINE SymmetricFit fit_symmetric(const VF* x, const VF* w, int half) {
     for (size_t i = 0; i < kN; ++i) {
       const VF v = hn::Mul(inverse, x[i]);
       const VF l =
-          kModerate ? moderate_code(v, lo, hi) : to_float(nearest_code(v, -half, half - 1));
+          kModerate ? nearest_level(v, lo, hi) : to_float(nearest_code(v, -half, half - 1));
       lx = hn::Add(lx, hn::Mul(hn::Mul(w[i], x[i]), l));
       l2 = hn::Add(l2, hn::Mul(hn::Mul(w[i], l), l));
     }
