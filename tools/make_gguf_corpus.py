@@ -71,7 +71,8 @@ def phi2():
     return decoder("phi2", [
         ("token_embd.weight", (8, 3), 0), *both("output_norm", (8,)), *both("output", (8, 3)),
         *both("blk.0.attn_norm", (8,)), *both("blk.0.attn_q", (8, 8)), *both("blk.0.attn_k", (8, 8)),
-        *both("blk.0.attn_v", (8, 8)), *both("blk.0.attn_output", (8, 8)), *both("blk.0.ffn_up", (8, 8)), *both("blk.0.ffn_down", (8, 8))])
+        *both("blk.0.attn_v", (8, 8)), *both("blk.0.attn_output", (8, 8)), *both("blk.0.ffn_up", (8, 8)),
+        *both("blk.0.ffn_down", (8, 8))])
 
 
 def phimoe():
