@@ -80,6 +80,9 @@ Result<void> check_gguf(const Request& q) {
         fmt::format("--scheme {}: goes with --precision {}, not {} (leave --precision out)",
                     type->name, kPrecisionNames[static_cast<size_t>(type->nearest)],
                     kPrecisionNames[static_cast<size_t>(o.precision)]));
+  const bool is_integer = o.precision == Precision::int4 || o.precision == Precision::int8;
+  if (q.precision_given && !is_integer && !o.imatrix.empty())
+    return usage("--imatrix: floats have no use for it (leave it out)");
   return {};
 }
 
