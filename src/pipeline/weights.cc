@@ -7,6 +7,7 @@
 #include "model/gguf.h"
 #include "model/onnx_loader.h"
 #include "pipeline/weights_checkpoint.h"
+#include "pipeline/weights_mlx.h"
 #include "pipeline/weights_gguf.h"
 
 namespace phiquant {
@@ -41,6 +42,7 @@ Result<ModelWeights> open_genai(const fs::path& path, const WeightsOptions& opti
 
 // Formats whose folders look like a checkpoint stand before it.
 constexpr WeightsReader kReaders[] = {
+    {"mlx", looks_like_mlx, open_mlx_weights},
     {"checkpoint", looks_like_checkpoint, open_checkpoint_weights},
     {"gguf", looks_like_gguf, open_gguf_weights},
     {"genai", is_genai, open_genai, true},
