@@ -72,35 +72,6 @@ Properties properties_of(const Checkpoint& c) {
 // The tensors of all files by name.
 using Places = std::map<std::string, size_t, std::less<>>;
 
-// Where MLX's codes, scales and offsets were read as one tensor: what they are, by their shapes.
-void describe_mlx(const std::vector<FoundTensor>& found, const Places& places,
-                  NamedWeight& weight) {
-  const std::string_view name = weight.source.name;
-  const auto part = [&](std::string_view ending) -> const SafetensorsEntry* {
-    const size_t base = name.rfind(".weight");
-    if (base == std::string_view::npos) return nullptr;
-    const auto at = places.find(std::string(name.substr(0, base)) + std::string(ending));
-    return at == places.end() ? nullptr : &found[at->second].entry;
-  };
-  const SafetensorsEntry *codes = part(".weight"), *scales = part(".scales"),
-                         *offsets = part(".biases");
-  const uint64_t k = weight.source.k;
-  if (!codes || !scales || codes->shape.empty() || scales->shape.empty() ||
-      scales->shape.back() == 0 || k == 0)
-    return;
-  const uint64_t bits = codes->shape.back() * 32 / k, group = k / scales->shape.back();
-  weight.description = offsets        ? fmt::format("affine{} group {}", bits, group)
-                       : bits == 8    ? "mxfp8"
-                       : group == 16u ? "nvfp4"
-                                      : "mxfp4";
-  const uint64_t n_rows =
-      codes->shape.size() == 3 ? codes->shape[0] * codes->shape[1] : codes->shape[0];
-  if (n_rows == 0) return;
-  weight.size_bytes = 0;
-  for (const SafetensorsEntry* entry : {codes, scales, offsets})
-    if (entry) weight.size_bytes += (entry->end - entry->begin) / n_rows * weight.source.n;
-}
-
 // Puts the weights in the order of the files, and notes which file each is in.
 Result<void> place_in_files(const fs::path& path, const WeightsOptions& options,
                             ModelWeights& out) {
@@ -115,12 +86,7 @@ Result<void> place_in_files(const fs::path& path, const WeightsOptions& options,
     const std::string_view name = weight.source.name;
     const auto at = places.find(name.substr(0, name.find('[')));
     const size_t index = at == places.end() ? found.size() : at->second;
-    if (index < found.size()) {
-      weight.location = found[index].file->path().filename().string();
-      describe_mlx(found, places, weight);
-      if (weight.description != dtype_name(DType::f32) && found[index].entry.dtype == DType::u32)
-        out.format = "mlx";
-    }
+    if (index < found.size()) weight.location = found[index].file->path().filename().string();
     placed.emplace_back(index, std::move(weight));
   }
   std::stable_sort(placed.begin(), placed.end(),
