@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cassert>
 
-#include <hwy/cache_control.h>
-
 #include "quant/kernels.h"
 
 namespace phiquant {
@@ -76,7 +74,7 @@ Result<void> TileReader::tile_dense(const DenseStorage& dense, uint64_t k0, uint
       // those of the next tile are asked for now. Columns start anywhere in a line.
       if (k1 < region_.k1)
         for (size_t at = kCacheLine; at <= rows * size; at += kCacheLine)
-          hwy::Prefetch(column + rows * size + at - 1);
+          __builtin_prefetch(column + rows * size + at - 1);
       quant::to_f32(column, dtype, rows, rows_.data() + c * rows);
     }
     quant::transpose(rows_.data(), rows, cols, rows, out, cols);
