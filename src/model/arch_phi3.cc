@@ -3,8 +3,7 @@
 // Source: transformers, models/phi3/modeling_phi3.py; modeling_phi3_v.py and modeling_phi4mm.py of
 // those checkpoints. Their names of tensors: transformers,
 // models/phi4_multimodal/convert_phi4_multimodal_weights_to_hf.py (which also says how the class of
-// transformers itself names them: without base_layer and adapters), and vLLM's phi3v.py and
-// phi4mm.py.
+// transformers itself names them: without base_layer and adapters), and vLLM's phi3v.py.
 #include "model/arch.h"
 
 namespace phiquant {
