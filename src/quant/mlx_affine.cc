@@ -34,6 +34,10 @@ HWY_INLINE GroupRange group_range(const float* x, size_t n) {
   return {hn::GetLane(hn::MinOfLanes(d, lo)), hn::GetLane(hn::MaxOfLanes(d, hi))};
 }
 
+// Quotients below 512 from a reciprocal are off by less than 2^-13; only those that come this close
+// to a half are divided.
+constexpr float kNearHalf = 0.5f - 0x1p-12f;
+
 template <unsigned kBits>
 HWY_INLINE void encode_codes(const float* x, size_t n, const spec::Affine& a, std::byte* out) {
   const AffineF d;
@@ -41,36 +45,52 @@ HWY_INLINE void encode_codes(const float* x, size_t n, const spec::Affine& a, st
   const AffineB db;
   const auto scale = hn::Set(d, a.scale), bias = hn::Set(d, a.bias), zero = hn::Zero(d),
              max = hn::Set(d, static_cast<float>((1u << kBits) - 1));
+  const auto reciprocal = hn::Set(d, 1.0f / a.scale), near_half = hn::Set(d, kNearHalf);
   HWY_ALIGN uint8_t codes[kAffineRun];
   for (size_t run = 0; run < n; run += kAffineRun, out += kAffineRun * kBits / 8) {
     for (size_t i = 0; i < kAffineRun; i += hn::Lanes(d)) {
-      const auto v = hn::Div(hn::Sub(hn::LoadU(d, x + run + i), bias), scale);
-      const auto code = hn::Min(hn::Max(hn::Round(v), zero), max);
+      const auto v = hn::Sub(hn::LoadU(d, x + run + i), bias), q = hn::Mul(v, reciprocal);
+      auto rounded = hn::Round(q);
+      if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Lt(hn::Abs(hn::Sub(q, rounded)), near_half))))
+        rounded = hn::Round(hn::Div(v, scale));
+      const auto code = hn::Min(hn::Max(rounded, zero), max);
       hn::StoreU(hn::DemoteTo(db, hn::ConvertTo(di, code)), db, codes + i);
     }
     pack_codes<kBits>(codes, kAffineRun, out);
   }
 }
 
+// Groups whose ranges are found before the first one's codes: one after the other they would wait
+// for each other's reductions and divisions.
+constexpr size_t kBatch = 8;
+
 template <unsigned kBits>
 void encode_affine_bits(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
   const RowLayout l = spec::layout(p);
   const size_t n = p.group_size, groups = tile.n_rows * tile.k / n;
-  for (size_t g = 0; g < groups; ++g) {
-    const float* x = tile.x + g * n;
-    std::byte* const codes = out[0] + g * l.block_bytes[0];
-    std::byte* const scale = out[1] + g * l.block_bytes[1];
-    std::byte* const bias = out[2] + g * l.block_bytes[2];
-    const GroupRange r = group_range(x, n);
-    const spec::Affine a = spec::affine_of(r.lo, r.hi, static_cast<float>((1u << kBits) - 1));
-    // A quotient may be NaN, which vectors clamp differently on each target.
-    if (!(std::fabs(a.scale) > 0) || !std::isfinite(a.scale)) {
-      spec::encode_group_ref(x, n, p, codes, scale, bias);
-      continue;
+  for (size_t first = 0; first < groups; first += kBatch) {
+    const size_t count = groups - first < kBatch ? groups - first : kBatch;
+    GroupRange ranges[kBatch];
+    spec::Affine affine[kBatch];
+    for (size_t i = 0; i < count; ++i) ranges[i] = group_range(tile.x + (first + i) * n, n);
+    for (size_t i = 0; i < count; ++i)
+      affine[i] =
+          spec::affine_of(ranges[i].lo, ranges[i].hi, static_cast<float>((1u << kBits) - 1));
+    for (size_t i = 0; i < count; ++i) {
+      const size_t g = first + i;
+      const spec::Affine& a = affine[i];
+      std::byte* const codes = out[0] + g * l.block_bytes[0];
+      std::byte* const scale = out[1] + g * l.block_bytes[1];
+      std::byte* const bias = out[2] + g * l.block_bytes[2];
+      // Elsewhere a quotient may be NaN, or a reciprocal imprecise.
+      if (!(std::fabs(a.scale) >= 0x1p-100f && std::fabs(a.scale) <= 0x1p100f)) {
+        spec::encode_group_ref(tile.x + g * n, n, p, codes, scale, bias);
+        continue;
+      }
+      encode_codes<kBits>(tile.x + g * n, n, a, codes);
+      spec::store_float(a.scale, p.scale_dtype, scale);
+      spec::store_float(a.bias, p.scale_dtype, bias);
     }
-    encode_codes<kBits>(x, n, a, codes);
-    spec::store_float(a.scale, p.scale_dtype, scale);
-    spec::store_float(a.bias, p.scale_dtype, bias);
   }
 }
 

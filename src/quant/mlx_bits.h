@@ -33,9 +33,38 @@ constexpr uint64_t unpack_eight(uint64_t packed) {
   return packed;
 }
 
+// 32 codes, one a byte <-> 4 * kBits bytes. Words of eight codes are moved whole where there is
+// room behind them: pieces of odd sizes are slow.
+template <unsigned kBits>
+inline void pack_run(const uint8_t* codes, std::byte* out) {
+  for (size_t i = 0; i < 4; ++i) {
+    uint64_t eight;
+    std::memcpy(&eight, codes + 8 * i, 8);
+    eight = pack_eight<kBits>(eight);
+    if (i * kBits + 8 <= 4 * kBits)
+      std::memcpy(out + i * kBits, &eight, 8);
+    else
+      std::memcpy(out + i * kBits, &eight, kBits);
+  }
+}
+template <unsigned kBits>
+inline void unpack_run(const std::byte* in, uint8_t* codes) {
+  constexpr uint64_t kMask = ~uint64_t{0} >> (64 - 8 * kBits);
+  for (size_t i = 0; i < 4; ++i) {
+    uint64_t eight = 0;
+    if (i * kBits + 8 <= 4 * kBits)
+      std::memcpy(&eight, in + i * kBits, 8);
+    else
+      std::memcpy(&eight, in + i * kBits, kBits);
+    eight = unpack_eight<kBits>(eight & kMask);
+    std::memcpy(codes + 8 * i, &eight, 8);
+  }
+}
+
 // n codes, a multiple of 8, one a byte <-> n * kBits / 8 bytes.
 template <unsigned kBits>
 inline void pack_codes(const uint8_t* codes, size_t n, std::byte* out) {
+  for (; n >= 32; n -= 32, codes += 32, out += 4 * kBits) pack_run<kBits>(codes, out);
   for (size_t i = 0; i < n; i += 8, out += kBits) {
     uint64_t eight;
     std::memcpy(&eight, codes + i, 8);
@@ -45,6 +74,7 @@ inline void pack_codes(const uint8_t* codes, size_t n, std::byte* out) {
 }
 template <unsigned kBits>
 inline void unpack_codes(const std::byte* in, size_t n, uint8_t* codes) {
+  for (; n >= 32; n -= 32, codes += 32, in += 4 * kBits) unpack_run<kBits>(in, codes);
   for (size_t i = 0; i < n; i += 8, in += kBits) {
     uint64_t eight = 0;
     std::memcpy(&eight, in, kBits);

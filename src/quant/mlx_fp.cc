@@ -57,6 +57,15 @@ HWY_INLINE hn::Vec<FpI> e4m3_codes(hn::Vec<FpF> q) {
   return hn::Or(code, hn::And(hn::ShiftRight<24>(all), hn::Set(di, 0x80)));
 }
 
+// spec::scale_of without calls into the C library, where the scale is a normal power of two.
+HWY_INLINE spec::Scale fast_scale_of(float largest, Mode mode, DType dtype) {
+  if (mode == Mode::nvfp4) return spec::scale_of(largest, mode, dtype);
+  const float s = spec::round_to(largest / (mode == Mode::mxfp8 ? 448.0f : 6.0f), dtype);
+  if (!(s >= 0x1p-126f && s < 0x1p126f)) return spec::scale_of(largest, mode, dtype);
+  const uint32_t up = (std::bit_cast<uint32_t>(s) + 0x7fffffu) >> 23;  // the exponent, rounded up
+  return {static_cast<uint8_t>(up), std::bit_cast<float>(up << 23)};
+}
+
 template <Mode kMode>
 void encode_fp(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
   const FpF d;
@@ -68,16 +77,19 @@ void encode_fp(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
     const float* x = tile.x + g * kGroup;
     std::byte* const codes = out[0] + g * kGroup * kBits / 8;
     const float largest = largest_of(x, kGroup);
-    const spec::Scale s = spec::scale_of(largest, kMode, p.scale_dtype);
+    const spec::Scale s = fast_scale_of(largest, kMode, p.scale_dtype);
     // Saturated or absent scales, where the reference's rounded distances decide.
     if (kMode == Mode::nvfp4 && !(largest < s.value * kLargestQuotient)) {
       spec::encode_group_ref(kMode, x, p.scale_dtype, codes, out[1] + g);
       continue;
     }
     out[1][g] = std::byte{s.code};
-    const auto scale = hn::Set(d, s.value);
+    // Dividing by a power of two is multiplying by its reciprocal, where that is a normal number.
+    const bool multiplies = kMode != Mode::nvfp4 && s.value >= 0x1p-126f && s.value <= 0x1p126f;
+    const auto scale = hn::Set(d, multiplies ? 1 / s.value : s.value);
     for (size_t i = 0; i < kGroup; i += hn::Lanes(d)) {
-      const auto q = hn::Div(hn::LoadU(d, x + i), scale);
+      const auto v = hn::LoadU(d, x + i);
+      const auto q = multiplies ? hn::Mul(v, scale) : hn::Div(v, scale);
       const auto code = kMode == Mode::mxfp8 ? e4m3_codes(q) : fp4_codes(q);
       hn::StoreU(hn::DemoteTo(db, code), db, unpacked + i);
     }
