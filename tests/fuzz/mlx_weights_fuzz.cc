@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -28,13 +29,14 @@ constexpr uint64_t kFileBytes = uint64_t{1} << 20;
 // A file of zeros, as large as any header here can point to.
 std::shared_ptr<const phiquant::InputFile> zeros() {
   static const auto file = [] {
-    char name[] = "/tmp/mlx-weights-fuzz-XXXXXX";
-    const int fd = ::mkstemp(name);
+    std::string name =
+        (std::filesystem::temp_directory_path() / "mlx-weights-fuzz-XXXXXX").string();
+    const int fd = ::mkstemp(name.data());
     require(fd >= 0 && ::ftruncate(fd, kFileBytes) == 0, "a temporary file");
     ::close(fd);
     auto opened = phiquant::InputFile::open(name);
     require(opened.has_value(), "that opens");
-    ::unlink(name);
+    ::unlink(name.c_str());
     return *opened;
   }();
   return file;
