@@ -7,8 +7,8 @@
 #include "model/gguf.h"
 #include "model/onnx_loader.h"
 #include "pipeline/weights_checkpoint.h"
-#include "pipeline/weights_mlx.h"
 #include "pipeline/weights_gguf.h"
+#include "pipeline/weights_mlx.h"
 
 namespace phiquant {
 namespace {
