@@ -89,7 +89,7 @@ bool looks_special(std::string_view text) {
 std::string with_spaces(std::string text) {
   constexpr std::string_view kSign = "\xE2\x96\x81";
   for (size_t at = 0; (at = text.find(kSign, at)) != std::string::npos; ++at)
-    text.replace(at, kSign.size(), " ");
+    text.replace(at, kSign.size(), 1, ' ');
   return text;
 }
 
