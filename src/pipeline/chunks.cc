@@ -7,7 +7,7 @@ namespace phiquant {
 namespace {
 
 constexpr uint64_t kDefaultMemory = 400'000'000;
-constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20;
+constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 64 << 20;
 constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
                                 << 10;  // floats of one tile: half of a common second-level cache
@@ -55,7 +55,9 @@ struct Cutter {
   }
   void operator()(const DecodeJob& j) const {
     const WeightSource& w = j.source;
-    const uint64_t aim = limits.chunk_bytes / sizeof(float);
+    const uint64_t aim = turns_over(j)
+                             ? limits.turn_bytes / (dtype_bits(plan.tensors[j.out].dtype) / 8)
+                             : limits.chunk_bytes / sizeof(float);
     if (j.out_orientation == Orientation::kn)
       split(w.k, std::max<uint64_t>(1, aim / w.n), 64, [&](uint64_t a, uint64_t b) {
         out.push_back(weight_chunk(w, job, {a, b, 0, w.n}));
@@ -118,7 +120,14 @@ ChunkLimits chunk_limits(const ExecuteOptions& options) {
   // A worker holds a tile, its decoded twin, codes and staging: about four times a chunk's aim.
   limits.in_flight = limits.workers + std::min(limits.workers, kWaiting);
   limits.chunk_bytes = std::clamp<uint64_t>(memory / (limits.in_flight * 6), kMinChunk, kMaxChunk);
+  limits.turn_bytes =
+      std::clamp<uint64_t>(memory / (limits.in_flight * 2), limits.chunk_bytes, kMaxTurn);
   return limits;
+}
+
+bool turns_over(const DecodeJob& job) {
+  const auto* dense = std::get_if<DenseStorage>(&job.source.storage);
+  return dense && dense->orientation == Orientation::nk && job.out_orientation == Orientation::kn;
 }
 
 uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
@@ -159,6 +168,10 @@ uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLim
   const auto& job = plan.jobs[chunk.job];
   if (std::holds_alternative<CopyJob>(job)) return staging + chunk.source_bytes;
   if (std::holds_alternative<CastJob>(job)) return staging + chunk.source_bytes + 8 * values;
+  if (const auto* decode = std::get_if<DecodeJob>(&job); decode && turns_over(*decode))
+    return staging + values * (dtype_bits(plan.tensors[decode->out].dtype) / 8) +
+           std::min<uint64_t>(kTurnRows, chunk.region.cols()) *
+               TileReader::held_bytes_per_column(decode->source, chunk.region.rows());
   if (const auto* decode = std::get_if<DecodeJob>(&job))
     return staging + 16 * values +
            chunk.region.cols() *

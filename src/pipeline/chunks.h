@@ -30,11 +30,19 @@ struct ChunkLimits {
   unsigned workers = 1;      // chunks that compute at a time
   unsigned in_flight = 1;    // these, and chunks that wait for the disk
   uint64_t chunk_bytes = 0;  // aim for tile and output of one chunk
+  uint64_t turn_bytes = 0;   // aim for the output of a chunk that holds little else
 };
 ChunkLimits chunk_limits(const ExecuteOptions& options);
 
 // Whether a job looks at its whole weight before it writes the first code.
 bool needs_reduction(const Job& job);
+
+// Whether the floats of a job are stored [N, K] and written [K, N]. Such a chunk reads part of
+// every row of the weight: the more it holds of its output, the longer are the pieces that it
+// reads.
+bool turns_over(const DecodeJob& job);
+// Rows of N that are read and turned over together.
+constexpr size_t kTurnRows = 64;
 
 std::vector<Stage> make_stages(const Plan& plan, const ChunkLimits& limits);
 

@@ -45,17 +45,6 @@ bool note_non_finite(const WeightSource& weight, const Chunk& chunk, uint64_t k,
   return true;
 }
 
-namespace {
-
-Result<void> run_copy(const RunContext& context, const CopyJob& job, const Chunk& chunk,
-                      Workspace& work) {
-  const size_t size = chunk.region.cols();
-  std::byte* buffer = buffer_for(context, work.codes, job.out, chunk.region.n0, size);
-  PHIQUANT_TRY(job.source.bytes->read(chunk.region.n0, {buffer, size}));
-  return write_tensor(context, job.out, chunk.region.n0, {buffer, size});
-}
-
-// Original and result as floats, in runs that fit the cache.
 void measure_cast(const std::byte* in, DType from, const std::byte* out, DType to, size_t n,
                   Workspace& work, quant::ErrorSums& sums) {
   constexpr size_t kRun = 2048;
@@ -75,6 +64,8 @@ void measure_cast(const std::byte* in, DType from, const std::byte* out, DType t
   }
 }
 
+namespace {
+
 // A cast passes NaN and infinities on; the report names the first.
 void note_cast_non_finite(const NonFinite& found, JobState& state) {
   const std::lock_guard lock(state.mutex);
@@ -82,7 +73,8 @@ void note_cast_non_finite(const NonFinite& found, JobState& state) {
     state.cast_non_finite = found;
 }
 
-// The same of a tile of a weight: rows k0.. and columns n0.. of `region`.
+}  // namespace
+
 void note_cast_non_finite(const WeightSource& weight, const Chunk& chunk, std::span<const float> x,
                           JobState& state) {
   const Region& r = chunk.region;
@@ -93,6 +85,16 @@ void note_cast_non_finite(const WeightSource& weight, const Chunk& chunk, std::s
     note_cast_non_finite({chunk.job, kn ? row * weight.n + column : column * weight.k + row, x[at]},
                          state);
   }
+}
+
+namespace {
+
+Result<void> run_copy(const RunContext& context, const CopyJob& job, const Chunk& chunk,
+                      Workspace& work) {
+  const size_t size = chunk.region.cols();
+  std::byte* buffer = buffer_for(context, work.codes, job.out, chunk.region.n0, size);
+  PHIQUANT_TRY(job.source.bytes->read(chunk.region.n0, {buffer, size}));
+  return write_tensor(context, job.out, chunk.region.n0, {buffer, size});
 }
 
 Result<void> run_cast(const RunContext& context, const CastJob& job, const Chunk& chunk,
@@ -121,36 +123,6 @@ Result<void> run_cast(const RunContext& context, const CastJob& job, const Chunk
       measure_cast(work.raw.data(), from, target, to, count, work, outcome.error);
   }
   return write_tensor(context, job.out, chunk.region.n0 * to_size, {out, n * to_size});
-}
-
-Result<void> run_decode(const RunContext& context, const DecodeJob& job, const Chunk& chunk,
-                        JobState& state, Workspace& work, ChunkOutcome& outcome) {
-  const WeightSource& w = job.source;
-  const Region& r = chunk.region;
-  const size_t count = r.rows() * r.cols();
-  work.x.resize(std::max(work.x.size(), count));
-  PHIQUANT_TRY(work.reader.begin(w, r));
-  PHIQUANT_TRY(work.reader.tile(r.k0, r.k1, work.x.data()));
-  const float* values = work.x.data();
-  uint64_t first = r.k0 * w.n + r.n0;  // kn chunks hold whole rows
-  if (job.out_orientation == Orientation::nk) {
-    work.y.resize(std::max(work.y.size(), count));
-    quant::transpose(values, r.cols(), r.rows(), r.cols(), work.y.data(), r.rows());
-    values = work.y.data();
-    first = r.n0 * w.k;
-  }
-  const DType to = context.plan.tensors[job.out].dtype;
-  const size_t size = dtype_bits(to) / 8;
-  std::byte* out = buffer_for(context, work.codes, job.out, first * size, count * size);
-  quant::CastStats found;
-  quant::cast(reinterpret_cast<const std::byte*>(values), DType::f32, count, out, to, job.rule,
-              found);
-  outcome.cast.add(found);
-  if (found.nan + found.inf > 0) note_cast_non_finite(w, chunk, {work.x.data(), count}, state);
-  if (context.measure && to != DType::f32)
-    measure_cast(reinterpret_cast<const std::byte*>(values), DType::f32, out, to, count, work,
-                 outcome.error);
-  return write_tensor(context, job.out, first * size, {out, count * size});
 }
 
 }  // namespace

@@ -69,6 +69,8 @@ Result<void> run_block(const RunContext&, const BlockJob&, const Chunk&, JobStat
 Result<void> finish_block_reduction(const BlockJob&, uint32_t index, std::span<const Chunk>,
                                     std::span<const ChunkOutcome>, JobState&);
 Result<void> finish_affine_reduction(const RunContext&, const AffineJob&, JobState&);
+Result<void> run_decode(const RunContext&, const DecodeJob&, const Chunk&, JobState&, Workspace&,
+                        ChunkOutcome&);
 Result<void> run_rows(const RunContext&, const RowJob&, const Chunk&, JobState&, Workspace&,
                       ChunkOutcome&);
 Result<void> run_affine(const RunContext&, const AffineJob&, const Chunk&, JobState&, Workspace&,
@@ -87,5 +89,12 @@ Result<void> write_floats(const RunContext& context, Workspace& work, TensorId i
 // one.
 bool note_non_finite(const WeightSource& weight, const Chunk& chunk, uint64_t k, uint64_t n,
                      std::span<const float> x, size_t cols, JobState& state);
+// Adds what a cast of n values cost, original and result as floats, in runs that fit the cache.
+void measure_cast(const std::byte* in, DType from, const std::byte* out, DType to, size_t n,
+                  Workspace& work, quant::ErrorSums& sums);
+// Notes the first NaN or infinity of a tile, rows k0.. and columns n0.. of the chunk's region, in a
+// job that passes such values on.
+void note_cast_non_finite(const WeightSource& weight, const Chunk& chunk, std::span<const float> x,
+                          JobState& state);
 
 }  // namespace phiquant

@@ -1,6 +1,9 @@
 // Transposing tiles of floats, and the search for values that are no numbers.
+#include <cstring>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/transpose.cc"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
@@ -16,6 +19,11 @@ void transpose_tile(const float* in, size_t in_stride, size_t rows, size_t cols,
   transpose_ref(in, in_stride, rows, cols, out, out_stride);
 }
 size_t finite_prefix(const float*, size_t) { return 0; }
+void copy_rows_past_caches(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
+                           size_t out_stride) {
+  for (size_t r = 0; r < rows; ++r)
+    std::memcpy(out + r * out_stride, in + r * row_bytes, row_bytes);
+}
 
 #else
 
@@ -117,6 +125,28 @@ size_t finite_prefix(const float* x, size_t n) {
   return n - n % kRun;
 }
 
+// A store past the caches wants whole cache lines: where rows do not start on one, or do not end
+// with one, they are copied as any bytes.
+void copy_rows_past_caches(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
+                           size_t out_stride) {
+  constexpr size_t kLine = 64;
+  const hn::ScalableTag<uint8_t> d;
+  constexpr size_t kStep = hn::MaxLanes(d);
+  static_assert(kLine % kStep == 0);
+  if ((reinterpret_cast<uintptr_t>(out) | out_stride | row_bytes) % kLine != 0) {
+    for (size_t r = 0; r < rows; ++r)
+      std::memcpy(out + r * out_stride, in + r * row_bytes, row_bytes);
+    return;
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    const auto* from = reinterpret_cast<const uint8_t*>(in + r * row_bytes);
+    auto* to = reinterpret_cast<uint8_t*>(out + r * out_stride);
+    for (size_t at = 0; at < row_bytes; at += kStep)
+      hn::Stream(hn::LoadU(d, from + at), d, to + at);
+  }
+  hwy::FlushStream();  // whoever gets the bytes next may be another thread, or the disk
+}
+
 #endif  // HWY_TARGET == HWY_SCALAR
 
 }  // namespace phiquant::quant::HWY_NAMESPACE
@@ -128,12 +158,18 @@ namespace {
 
 HWY_EXPORT(transpose_tile);
 HWY_EXPORT(finite_prefix);
+HWY_EXPORT(copy_rows_past_caches);
 
 }  // namespace
 
 void transpose(const float* in, size_t in_stride, size_t rows, size_t cols, float* out,
                size_t out_stride) {
   HWY_DYNAMIC_DISPATCH(transpose_tile)(in, in_stride, rows, cols, out, out_stride);
+}
+
+void copy_rows(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
+               size_t out_stride) {
+  HWY_DYNAMIC_DISPATCH(copy_rows_past_caches)(in, row_bytes, rows, out, out_stride);
 }
 
 size_t first_non_finite(const float* x, size_t n) {

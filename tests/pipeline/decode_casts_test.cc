@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "pipeline/plan_fixture.h"
+#include "quant/kernels.h"
 
 namespace phiquant {
 namespace {
@@ -54,6 +55,35 @@ TEST(DecodeCasts, NamesTheFirstThatIsNoNumber) {
     EXPECT_EQ(got.result->cast_non_finite[0].value, -inf);
     EXPECT_EQ(got.result->errors[0].has_value() && got.result->errors[0]->overflowed, 0u);
   }
+}
+
+void expect_turned(size_t k, size_t n, DType from, DType to) {
+  std::vector<float> x = hard_values(k, n, 7);
+  Plan plan;
+  DecodeJob job;
+  job.source = dense_weight(x, k, n, from, Orientation::nk);
+  job.out = add_tensor(plan, to, {k, n});
+  plan.jobs.push_back(job);
+  std::vector<std::byte> expected(k * n * dtype_bits(to) / 8);
+  quant::CastStats ignored;
+  quant::cast_ref(reinterpret_cast<const std::byte*>(x.data()), DType::f32, k * n, expected.data(),
+                  to, job.rule, ignored);
+  for (const unsigned threads : {1u, 3u}) {
+    const RunResult got = run(plan, {threads, 1, true});
+    ASSERT_TRUE(got.result);
+    ASSERT_EQ(got.bytes.size() / 64, (expected.size() + 63) / 64);
+    EXPECT_EQ(std::memcmp(got.bytes.data(), expected.data(), expected.size()), 0)
+        << k << " x " << n << " " << dtype_name(from) << " to " << dtype_name(to);
+  }
+}
+
+// Several chunks of several tiles, none of them whole, rows of the output on cache lines (n = 160)
+// and not, at every pair of dtypes.
+TEST(DecodeCasts, TurnsOverEveryShape) {
+  constexpr DType kFloats[] = {DType::f32, DType::f16, DType::bf16};
+  for (const auto& [k, n] : {std::pair<size_t, size_t>{1001, 160}, {517, 333}, {70, 1}, {3, 700}})
+    for (const DType from : kFloats)
+      for (const DType to : kFloats) expect_turned(k, n, from, to);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Casts: vectors = scalar specification on every target; the specification against known values.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -210,6 +211,26 @@ TEST(Transpose, EveryTargetAndShape) {
         quant::transpose_ref(in.data(), in_stride, rows, cols, expected.data(), out_stride);
         ASSERT_EQ(got, expected) << target << " " << rows << " x " << cols;
       }
+  });
+}
+
+TEST(CopyRows, EveryTargetWhereverRowsStart) {
+  alignas(64) std::array<std::byte, 8192> out{};
+  std::vector<std::byte> in(4096);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::byte>(i % 251 + 1);
+  for_each_target([&](const std::string& target) {
+    for (const size_t row_bytes : {1u, 64u, 100u, 128u})
+      for (const size_t stride : {128u, 130u, 192u})
+        for (const size_t phase : {0u, 32u, 64u}) {
+          constexpr size_t kRows = 30;
+          out.fill(std::byte{0});
+          quant::copy_rows(in.data(), row_bytes, kRows, out.data() + phase, stride);
+          std::array<std::byte, 8192> expected{};
+          for (size_t i = 0; i < kRows * row_bytes; ++i)
+            expected[phase + i / row_bytes * stride + i % row_bytes] = in[i];
+          ASSERT_TRUE(out == expected)
+              << target << " " << row_bytes << " " << stride << " " << phase;
+        }
   });
 }
 
