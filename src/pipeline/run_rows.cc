@@ -6,7 +6,11 @@
 namespace phiquant {
 namespace {
 
-// Widened values of rows [first, first + n) of the chunk, through f16 where the job asks for it.
+// Values that are widened, encoded and measured together: whole rows, at least one, and otherwise
+// not more than stay in the first-level cache.
+constexpr size_t kNearValues = 4096;
+
+// The first n values of `raw`, widened, through f16 where the job asks for it.
 void widen(const RowJob& job, const std::byte* raw, size_t n, Workspace& work) {
   quant::to_f32(raw, job.source.dtype, n, work.x.data());
   if (!job.via_f16 || job.source.dtype == DType::f16) return;
@@ -41,6 +45,19 @@ Importance importance_of(const RowJob& job, uint64_t row, uint64_t rows_in_all) 
   return {job.importance->data() + stack * k, (stack + 1) * stack_rows - row};
 }
 
+// Encodes rows, and measures what that cost.
+void encode_rows(const RunContext& context, const RowJob& job, const RowTile& tile,
+                 const RowPlanes& out, Workspace& work, ChunkOutcome& outcome) {
+  job.scheme->encode(tile, job.params, out);
+  if (!context.measure) return;
+  RowPlanesView view = {};
+  for (size_t p = 0; p < kMaxRowPlanes; ++p) view[p] = out[p];
+  job.scheme->decode(view, tile.n_rows, tile.k, job.params, work.y.data());
+  const size_t n = tile.n_rows * tile.k;
+  const size_t cols = tile.k % 16 == 0 ? 16 : tile.k;  // rows lie one after the other
+  quant::error_sums(tile.x, work.y.data(), cols, n / cols, cols, outcome.error);
+}
+
 }  // namespace
 
 Result<void> run_rows(const RunContext& context, const RowJob& job, const Chunk& chunk,
@@ -62,27 +79,26 @@ Result<void> run_rows(const RunContext& context, const RowJob& job, const Chunk&
   }
 
   const size_t tile = static_cast<size_t>(row_tile_values(k));
+  const size_t near_rows = std::max<size_t>(kNearValues / k, 1);
   work.raw.resize(std::max(work.raw.size(), tile * value_bytes));
-  work.x.resize(std::max(work.x.size(), tile));
-  work.y.resize(std::max(work.y.size(), tile));
-  for (size_t row = 0; row < rows;) {
-    const Importance importance = importance_of(job, row0 + row, rows_in_all);
-    const auto n = static_cast<size_t>(std::min<uint64_t>({tile / k, rows - row, importance.rows}));
-    const std::span raw(work.raw.data(), n * k * value_bytes);
-    PHIQUANT_TRY(job.source.bytes->read((row0 + row) * k * value_bytes, raw));
-    widen(job, raw.data(), n * k, work);
-    if (note_row_non_finite(chunk, (row0 + row) * k, {work.x.data(), n * k}, state)) return {};
-    RowPlanes at = {};
-    RowPlanesView view = {};
-    for (size_t p = 0; p < kMaxRowPlanes; ++p)
-      if (planes[p]) view[p] = at[p] = planes[p] + row * row_bytes[p];
-    scheme.encode({work.x.data(), n, k, importance.columns}, job.params, at);
-    if (context.measure) {
-      scheme.decode(view, n, k, job.params, work.y.data());
-      const size_t cols = k % 16 == 0 ? 16 : k;  // rows lie one after the other
-      quant::error_sums(work.x.data(), work.y.data(), cols, n * k / cols, cols, outcome.error);
+  work.x.resize(std::max(work.x.size(), near_rows * k));
+  work.y.resize(std::max(work.y.size(), near_rows * k));
+  for (size_t first = 0; first < rows; first += tile / k) {
+    const size_t in_tile = std::min(tile / k, rows - first);
+    const std::span raw(work.raw.data(), in_tile * k * value_bytes);
+    PHIQUANT_TRY(job.source.bytes->read((row0 + first) * k * value_bytes, raw));
+    for (size_t row = first; row < first + in_tile;) {
+      const Importance importance = importance_of(job, row0 + row, rows_in_all);
+      const auto n = static_cast<size_t>(
+          std::min<uint64_t>({near_rows, first + in_tile - row, importance.rows}));
+      widen(job, raw.data() + (row - first) * k * value_bytes, n * k, work);
+      if (note_row_non_finite(chunk, (row0 + row) * k, {work.x.data(), n * k}, state)) return {};
+      RowPlanes at = {};
+      for (size_t p = 0; p < kMaxRowPlanes; ++p)
+        if (planes[p]) at[p] = planes[p] + row * row_bytes[p];
+      encode_rows(context, job, {work.x.data(), n, k, importance.columns}, at, work, outcome);
+      row += n;
     }
-    row += n;
   }
   for (size_t p = 0; p < kMaxRowPlanes; ++p)
     if (planes[p])
