@@ -92,7 +92,7 @@ class TempFolder {
 // shared.
 inline TensorId add_tensor(Plan& plan, DType dtype, Shape shape) {
   if (plan.files.empty()) plan.files.push_back({"data", 0, {}});
-  OutTensor tensor{"t" + std::to_string(plan.tensors.size()),
+  OutTensor tensor{std::string("t").append(std::to_string(plan.tensors.size())),
                    dtype,
                    shape,
                    *tensor_bytes(dtype, shape),
