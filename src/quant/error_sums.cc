@@ -16,6 +16,7 @@ namespace phiquant::quant::HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR
 
 size_t add_floats(const float*, const float*, size_t, size_t, size_t, ErrorPartials&) { return 0; }
+size_t add_float_runs(const float*, const float*, size_t, size_t, ErrorPartials&) { return 0; }
 size_t add_codes(const CodeTile&, const BlockView&, const float*, size_t, size_t, size_t,
                  ErrorPartials&) {
   return 0;
@@ -84,6 +85,25 @@ size_t add_floats(const float* x, const float* y, size_t stride, size_t n_rows, 
       s.add(hn::LoadU(kFloats, x + r * stride + c), hn::LoadU(kFloats, y + r * stride + c));
     flush(s, c, partials);
   }
+  return whole;
+}
+
+// Two runs of kErrorPartials columns at a time, so that one's additions need not wait for each
+// other; a partial sum still gets its runs in order. Returns how many rows that were.
+size_t add_float_runs(const float* x, const float* y, size_t stride, size_t n_rows,
+                      ErrorPartials& partials) {
+  const size_t whole = n_rows - n_rows % (2 * kErrorRows), next = kErrorRows * stride;
+  for (size_t first = 0; first < whole; first += 2 * kErrorRows)
+    for (size_t c = 0; c < kErrorPartials; c += kLanes) {
+      const float *a = x + first * stride + c, *b = y + first * stride + c;
+      Sums s = no_sums(), t = no_sums();
+      for (size_t r = 0; r < kErrorRows; ++r, a += stride, b += stride) {
+        s.add(hn::LoadU(kFloats, a), hn::LoadU(kFloats, b));
+        t.add(hn::LoadU(kFloats, a + next), hn::LoadU(kFloats, b + next));
+      }
+      flush(s, c, partials);
+      flush(t, c, partials);
+    }
   return whole;
 }
 
@@ -220,6 +240,7 @@ namespace phiquant::quant {
 namespace {
 
 HWY_EXPORT(add_floats);
+HWY_EXPORT(add_float_runs);
 HWY_EXPORT(add_codes);
 
 }  // namespace
@@ -227,7 +248,10 @@ HWY_EXPORT(add_codes);
 void error_sums(const float* x, const float* y, size_t stride, size_t n_rows, size_t n_cols,
                 ErrorSums& sums) {
   ErrorPartials partials;
-  for (size_t r = 0; r < n_rows; r += kErrorRows) {
+  size_t r = 0;
+  if (n_cols == kErrorPartials)
+    r = HWY_DYNAMIC_DISPATCH(add_float_runs)(x, y, stride, n_rows, partials);
+  for (; r < n_rows; r += kErrorRows) {
     const size_t rows = std::min(kErrorRows, n_rows - r);
     const float *a = x + r * stride, *b = y + r * stride;
     const size_t done = HWY_DYNAMIC_DISPATCH(add_floats)(a, b, stride, rows, n_cols, partials);

@@ -248,24 +248,47 @@ void encode_affine(const RowTile& tile, const RowParams& p, const RowPlanes& out
   with_bits(p.bits, [&]<unsigned kBits>() { encode_affine_bits<kBits>(tile, p, out); });
 }
 
+// n packed codes, a multiple of 32, to one a byte.
+template <unsigned kBits>
+HWY_INLINE void unpack_bytes(const std::byte* packed, size_t n, uint8_t* codes) {
+  if constexpr (kBits == 4) {
+    const hn::CappedTag<uint16_t, kAffineRun / 2> d;
+    const hn::Rebind<uint8_t, decltype(d)> bytes;
+    for (size_t i = 0; i < n; i += 2 * hn::MaxLanes(d)) {
+      const auto v =
+          hn::PromoteTo(d, hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(packed + i / 2)));
+      hn::StoreU(hn::And(hn::Or(v, hn::ShiftLeft<4>(v)), hn::Set(d, uint16_t{0x0f0f})), d,
+                 reinterpret_cast<uint16_t*>(codes + i));
+    }
+  } else {
+    unpack_codes<kBits>(packed, n, codes);
+  }
+}
+
 template <unsigned kBits>
 void decode_affine_bits(const RowPlanesView& in, size_t n_values, const RowParams& p, float* x) {
   const AffineF d;
   const AffineI di;
   const AffineB db;
   const RowLayout l = spec::layout(p);
-  const size_t n = p.group_size;
-  HWY_ALIGN uint8_t codes[kAffineRun];
-  for (size_t g = 0; g < n_values / n; ++g) {
-    const std::byte* packed = in[0] + g * l.block_bytes[0];
-    const auto scale = hn::Set(d, spec::load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
-    const auto bias = hn::Set(d, spec::load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
-    for (size_t run = 0; run < n; run += kAffineRun, packed += kAffineRun * kBits / 8) {
-      unpack_codes<kBits>(packed, kAffineRun, codes);
-      for (size_t i = 0; i < kAffineRun; i += hn::Lanes(d)) {
-        const auto code = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(db, codes + i)));
-        hn::StoreU(hn::Add(hn::Mul(code, scale), bias), d, x + g * n + run + i);
-      }
+  const size_t n = p.group_size, groups = n_values / n;
+  HWY_ALIGN uint8_t unpacked[kBatch * kLargestGroup];
+  for (size_t first = 0; first < groups; first += kBatch) {
+    const size_t count = groups - first < kBatch ? groups - first : kBatch;
+    const std::byte* const packed = in[0] + first * l.block_bytes[0];
+    const uint8_t* codes = unpacked;
+    if constexpr (kBits == 8)
+      codes = reinterpret_cast<const uint8_t*>(packed);
+    else
+      unpack_bytes<kBits>(packed, count * n, unpacked);
+    for (size_t g = first; g < first + count; ++g, codes += n) {
+      const auto scale = hn::Set(d, spec::load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
+      const auto bias = hn::Set(d, spec::load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
+      for (size_t run = 0; run < n; run += kAffineRun)
+        for (size_t i = run; i < run + kAffineRun; i += kAffineLanes) {
+          const auto code = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(db, codes + i)));
+          hn::StoreU(hn::Add(hn::Mul(code, scale), bias), d, x + g * n + i);
+        }
     }
   }
 }

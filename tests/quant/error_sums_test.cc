@@ -29,8 +29,8 @@ TEST(ErrorSums, EveryTargetGivesTheSameDoubles) {
     return std::ldexp(static_cast<float>(random() % 20001) - 10000.0f, exponent);
   };
   for_each_target([&](const std::string& target) {
-    for (const size_t n_rows : {0u, 1u, 5u, 32u})
-      for (const size_t n_cols : {1u, 7u, 8u, 9u, 64u, 131u}) {
+    for (const size_t n_rows : {0u, 1u, 5u, 32u, 64u, 165u})
+      for (const size_t n_cols : {1u, 7u, 8u, 9u, 16u, 64u, 131u}) {
         const size_t stride = n_cols + 3;
         std::vector<float> x(n_rows * stride), y(n_rows * stride);
         for (float& v : x) v = value();
