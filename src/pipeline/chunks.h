@@ -55,8 +55,8 @@ constexpr size_t kSubColumns = 128;
 uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
                       uint64_t chunk_bytes);
 
-// Values of a RowJob that are read at a time: whole rows, at least one, and not more than stay in the
-// second-level cache. They are encoded and measured in smaller pieces.
+// Values of a RowJob that are read at a time: whole rows, at least one, and not more than stay in
+// the second-level cache. They are encoded and measured in smaller pieces.
 constexpr uint64_t row_tile_values(uint64_t k) {
   constexpr uint64_t kValues = 32768;
   return k < kValues ? kValues / k * k : k;
