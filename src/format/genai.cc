@@ -5,13 +5,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "core/input_file.h"
 #include "format/genai_config.h"
 #include "format/genai_policy.h"
 #include "format/onnx_layout.h"
 #include "format/onnx_plan.h"
 #include "format/onnx_policy.h"
 #include "format/onnx_provenance.h"
+#include "format/side_files.h"
 
 namespace phiquant {
 namespace {
@@ -208,28 +208,13 @@ void add_float_rows(Plan& plan, const GraphWriter& w) {
   }
 }
 
-Result<void> add_sidecars(Plan& plan, const Checkpoint& c) {
-  for (const auto& path : c.sidecars) {
-    PHIQUANT_ASSIGN(const auto file, InputFile::open(path));
-    const uint64_t size = file->size_bytes();
-    const std::string name = path.filename().string();
-    plan.files.push_back({name, size, {}});
-    plan.tensors.push_back(
-        {name, DType::u8, {size}, size, static_cast<uint32_t>(plan.files.size() - 1), 0});
-    if (size > 0)
-      plan.jobs.push_back(CopyJob{{name, DType::u8, {size}, file_range(file, 0, size)},
-                                  static_cast<TensorId>(plan.tensors.size() - 1)});
-  }
-  return {};
-}
-
 Result<void> add_files(Plan& plan, const Checkpoint& c, const QuantizeOptions& o) {
   PHIQUANT_TRY(add_sidecars(plan, c));
   // Float32 attention runs on the CPU provider also where the target is CUDA: its cache is copied,
   // not shared.
   const bool shares_buffer = !(o.target == Target::cuda && o.precision == Precision::fp32);
   PHIQUANT_ASSIGN(std::string config, genai_config(c, target_info(o.target), shares_buffer));
-  plan.files.push_back({"genai_config.json", config.size(), {{0, config}}});
+  add_text_file(plan, "genai_config.json", std::move(config));
   return {};
 }
 

@@ -5,11 +5,11 @@
 
 #include <fmt/format.h>
 
-#include "core/input_file.h"
 #include "format/mlx_config.h"
 #include "format/mlx_modules.h"
 #include "format/mlx_policy.h"
 #include "format/safetensors_files.h"
+#include "format/side_files.h"
 #include "phiquant/sources.h"
 
 namespace phiquant {
@@ -153,28 +153,6 @@ class MlxWriter {
   DType dtype_;  // undefined: as stored
 };
 
-void add_text(Plan& plan, const char* name, std::string text) {
-  const uint64_t size = text.size();
-  plan.files.push_back({name, size, {{0, std::move(text)}}});
-}
-
-Result<void> add_sidecars(Plan& plan, const Checkpoint& c) {
-  for (const auto& path : c.sidecars) {
-    const std::string name = path.filename().string();
-    const auto has_name = [&](const OutFile& file) { return file.path == name; };
-    if (std::any_of(plan.files.begin(), plan.files.end(), has_name)) continue;
-    PHIQUANT_ASSIGN(const auto file, InputFile::open(path));
-    const uint64_t size = file->size_bytes();
-    plan.files.push_back({name, size, {}});
-    plan.tensors.push_back(
-        {name, DType::u8, {size}, size, static_cast<uint32_t>(plan.files.size() - 1), 0});
-    if (size > 0)
-      plan.jobs.push_back(CopyJob{{name, DType::u8, {size}, file_range(file, 0, size)},
-                                  static_cast<TensorId>(plan.tensors.size() - 1)});
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<Plan> plan_mlx(const Checkpoint& checkpoint, const QuantizeOptions& options,
@@ -189,9 +167,10 @@ Result<Plan> plan_mlx(const Checkpoint& checkpoint, const QuantizeOptions& optio
   Plan& plan = writer.plan;
   lay_out_safetensors(plan, options.max_file_size ? options.max_file_size : kShardBytes,
                       writer.n_parameters);
-  add_text(plan, "config.json", mlx_config(checkpoint, tied, modules, planning, options.context));
+  add_text_file(plan, "config.json",
+                mlx_config(checkpoint, tied, modules, planning, options.context));
   if (!checkpoint.generation_config_json.empty())
-    add_text(plan, "generation_config.json", checkpoint.generation_config_json);
+    add_text_file(plan, "generation_config.json", checkpoint.generation_config_json);
   PHIQUANT_TRY(add_sidecars(plan, checkpoint));
   plan.warnings = checkpoint.warnings;
   if (checkpoint.decoder.rope.long_branch && !options.context)

@@ -9,6 +9,7 @@
 #include "format/formats.h"
 #include "format/gguf.h"
 #include "format/onnx_format.h"
+#include "format/side_files.h"
 #include "model/gguf.h"
 #include "model/gguf_checkpoint.h"
 #include "model/gguf_tokenizer.h"
@@ -55,8 +56,7 @@ void add_tokenizer_files(const GgufModel& model, const Checkpoint& checkpoint, P
         files.error().message));
     return;
   }
-  for (const TokenizerFile& file : *files)
-    plan.files.push_back({file.name, file.text.size(), {{0, file.text}}});
+  for (const TokenizerFile& file : *files) format::add_text_file(plan, file.name, file.text);
 }
 
 // Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.
