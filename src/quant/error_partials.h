@@ -43,9 +43,9 @@ void add_columns_ref(const float* x, const float* y, size_t stride, size_t n_row
 void add_codes_ref(const CodeTile& tile, const BlockView& view, const float* x, size_t stride,
                    size_t n_rows, size_t first, size_t n_cols, ErrorPartials& partials);
 
-// Adds up a tile of n values. False where float was too narrow for it: then the sums have to be
-// taken in double.
-bool total_of(const ErrorPartials& partials, size_t n, ErrorSums& total);
+// Adds up a tile of n values, and that to `sums`. False, and nothing added, where float was too
+// narrow for the tile: then its sums have to be taken in double.
+bool add_total(const ErrorPartials& partials, size_t n, ErrorSums& sums);
 
 // The tile again in double, added to `sums`.
 void error_sums_double_ref(const float* x, const float* y, size_t stride, size_t n_rows,

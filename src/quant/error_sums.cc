@@ -257,10 +257,7 @@ void error_sums(const float* x, const float* y, size_t stride, size_t n_rows, si
     const size_t done = HWY_DYNAMIC_DISPATCH(add_floats)(a, b, stride, rows, n_cols, partials);
     add_columns_ref(a, b, stride, rows, done, n_cols, partials);
   }
-  ErrorSums total;
-  if (total_of(partials, n_rows * n_cols, total))
-    sums.add(total);
-  else
+  if (!add_total(partials, n_rows * n_cols, sums))
     error_sums_double_ref(x, y, stride, n_rows, n_cols, sums);
 }
 
@@ -276,10 +273,7 @@ void block_error_sums(Packing packing, unsigned bits, bool is_signed, const Bloc
         HWY_DYNAMIC_DISPATCH(add_codes)(tile, run, x + r * stride, stride, rows, n_cols, partials);
     add_codes_ref(tile, run, x + r * stride, stride, rows, done, n_cols, partials);
   }
-  ErrorSums total;
-  if (total_of(partials, n_rows * n_cols, total))
-    sums.add(total);
-  else
+  if (!add_total(partials, n_rows * n_cols, sums))
     block_error_sums_double_ref(tile, view, x, stride, n_rows, n_cols, sums);
 }
 

@@ -97,7 +97,8 @@ void add_codes_ref(const CodeTile& tile, const BlockView& view, const float* x, 
   }
 }
 
-bool total_of(const ErrorPartials& partials, size_t n, ErrorSums& total) {
+bool add_total(const ErrorPartials& partials, size_t n, ErrorSums& sums) {
+  ErrorSums total;
   for (size_t i = 0; i < kErrorPartials; ++i)
     total.add({partials.signal[i], partials.noise[i], partials.dot[i], partials.approx[i],
                static_cast<double>(partials.max_abs[i]), 0});
@@ -105,9 +106,12 @@ bool total_of(const ErrorPartials& partials, size_t n, ErrorSums& total) {
   // A square that underflows loses less than 2^-149, a tile of 2^30 values less than a billionth of
   // this. What overflows, and a NaN or infinity on either side, makes a sum that is not finite.
   constexpr double kSmallest = 0x1p-89;
-  return std::isfinite(total.signal) && std::isfinite(total.noise) && std::isfinite(total.dot) &&
-         std::isfinite(total.approx) && total.signal >= kSmallest && total.approx >= kSmallest &&
-         (total.noise >= kSmallest || total.max_abs == 0);
+  const bool held = std::isfinite(total.signal) && std::isfinite(total.noise) &&
+                    std::isfinite(total.dot) && std::isfinite(total.approx) &&
+                    total.signal >= kSmallest && total.approx >= kSmallest &&
+                    (total.noise >= kSmallest || total.max_abs == 0);
+  if (held) sums.add(total);
+  return held;
 }
 
 void error_sums_double_ref(const float* x, const float* y, size_t stride, size_t n_rows,
@@ -137,10 +141,7 @@ void error_sums_ref(const float* x, const float* y, size_t stride, size_t n_rows
   for (size_t r = 0; r < n_rows; r += kErrorRows)
     add_columns_ref(x + r * stride, y + r * stride, stride, std::min(kErrorRows, n_rows - r), 0,
                     n_cols, partials);
-  ErrorSums total;
-  if (total_of(partials, n_rows * n_cols, total))
-    sums.add(total);
-  else
+  if (!add_total(partials, n_rows * n_cols, sums))
     error_sums_double_ref(x, y, stride, n_rows, n_cols, sums);
 }
 
@@ -152,10 +153,7 @@ void block_error_sums_ref(Packing packing, unsigned bits, bool is_signed, const 
   for (size_t r = 0; r < n_rows; r += kErrorRows)
     add_codes_ref(tile, rows_from(tile, view, r), x + r * stride, stride,
                   std::min(kErrorRows, n_rows - r), 0, n_cols, partials);
-  ErrorSums total;
-  if (total_of(partials, n_rows * n_cols, total))
-    sums.add(total);
-  else
+  if (!add_total(partials, n_rows * n_cols, sums))
     block_error_sums_double_ref(tile, view, x, stride, n_rows, n_cols, sums);
 }
 
