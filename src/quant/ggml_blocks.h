@@ -38,6 +38,19 @@ inline void unpack_fifth_bits(const std::byte* in, uint8_t* codes) {
     codes[j] = static_cast<uint8_t>(codes[j] | (bits >> j & 1u) << 4);
 }
 
+// Codes of 4 or 5 bits of a simple type, behind its scale: fifth bits if any, then the nibbles.
+template <unsigned kBits>
+void pack_small_codes(const uint8_t* codes, std::byte* out) {
+  if (kBits == 5) pack_fifth_bits(codes, out);
+  pack_nibbles(codes, kSmall / 2, out + (kBits == 5 ? 4 : 0));
+}
+
+template <unsigned kBits>
+void unpack_small_codes(const std::byte* in, uint8_t* codes) {
+  unpack_nibbles(in + (kBits == 5 ? 4 : 0), kSmall / 2, codes);
+  if (kBits == 5) unpack_fifth_bits(in, codes);
+}
+
 // Six-bit scales and offsets of the eight sub-blocks of Q4_K and Q5_K in 12 bytes: the first four
 // of each whole, of the others the lower four bits together and the upper two above the first four.
 inline void pack_six_bits(const uint8_t* scales, const uint8_t* offsets, std::byte* out) {
@@ -78,6 +91,27 @@ void for_each_stored(const RowPlanesView& in, size_t n_values, float* x, const D
 inline void importance_weights(const float* x, const float* importance, float sigma2, size_t n,
                                float* weights) {
   for (size_t i = 0; i < n; ++i) weights[i] = importance[i] * std::sqrt(sigma2 + x[i] * x[i]);
+}
+
+// The simple types: encode(x, bytes) for every block or, with an imatrix,
+// encode_weighted(x, weights, bytes), sigma2 being the mean square of the row.
+template <size_t kBytes, class Encode, class EncodeWeighted>
+void for_each_small_block(const RowTile& tile, const RowPlanes& out, const Encode& encode,
+                          const EncodeWeighted& encode_weighted) {
+  std::byte* block = out[0];
+  for (size_t r = 0; r < tile.n_rows; ++r) {
+    const float* x = tile.x + r * tile.k;
+    const float sigma2 = tile.importance ? mean_square(x, tile.k) : 0;
+    for (size_t i = 0; i < tile.k; i += kSmall, block += kBytes) {
+      if (!tile.importance) {
+        encode(x + i, block);
+        continue;
+      }
+      float weights[kSmall];
+      importance_weights(x + i, tile.importance + i, sigma2, kSmall, weights);
+      encode_weighted(x + i, weights, block);
+    }
+  }
 }
 
 }  // namespace phiquant::quant::ggml

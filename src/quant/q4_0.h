@@ -18,12 +18,6 @@ template <unsigned kBits>
 inline constexpr size_t kBytes = kBits == 5 ? 22 : 18;
 
 template <unsigned kBits>
-void store_codes(const uint8_t* codes, std::byte* out) {
-  if (kBits == 5) ggml::pack_fifth_bits(codes, out + 2);
-  ggml::pack_nibbles(codes, 16, out + kBytes<kBits> - 16);
-}
-
-template <unsigned kBits>
 void encode_block_ref(const float* x, std::byte* out) {
   constexpr int kHalf = 1 << (kBits - 1);
   const float d = ggml::first_largest({x, ggml::kSmall}) / -kHalf;
@@ -34,34 +28,20 @@ void encode_block_ref(const float* x, std::byte* out) {
     codes[i] = static_cast<uint8_t>(std::min<int>(code, 2 * kHalf - 1));
   }
   ggml::store_f16(out, d);
-  store_codes<kBits>(codes, out);
+  ggml::pack_small_codes<kBits>(codes, out + 2);
 }
 
 template <unsigned kBits>
-void encode_row_weighted_ref(const float* x, const float* importance, size_t k, std::byte* out) {
-  const float sigma2 = ggml::mean_square(x, k);
-  for (size_t i = 0; i < k; i += ggml::kSmall, out += kBytes<kBits>) {
-    float weights[ggml::kSmall];
-    uint8_t codes[ggml::kSmall];
-    ggml::importance_weights(x + i, importance + i, sigma2, ggml::kSmall, weights);
-    ggml::store_f16(out,
-                    ggml::fit_symmetric({x + i, ggml::kSmall}, weights, 1 << (kBits - 1), codes));
-    store_codes<kBits>(codes, out);
-  }
+void encode_weighted_block_ref(const float* x, const float* weights, std::byte* out) {
+  uint8_t codes[ggml::kSmall];
+  ggml::store_f16(out, ggml::fit_symmetric({x, ggml::kSmall}, weights, 1 << (kBits - 1), codes));
+  ggml::pack_small_codes<kBits>(codes, out + 2);
 }
 
 template <unsigned kBits>
 void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
-  for (size_t r = 0; r < tile.n_rows; ++r) {
-    const float* x = tile.x + r * tile.k;
-    std::byte* row = out[0] + r * (tile.k / ggml::kSmall) * kBytes<kBits>;
-    if (tile.importance) {
-      encode_row_weighted_ref<kBits>(x, tile.importance, tile.k, row);
-      continue;
-    }
-    for (size_t i = 0; i < tile.k; i += ggml::kSmall, row += kBytes<kBits>)
-      encode_block_ref<kBits>(x + i, row);
-  }
+  ggml::for_each_small_block<kBytes<kBits>>(tile, out, encode_block_ref<kBits>,
+                                            encode_weighted_block_ref<kBits>);
 }
 
 template <unsigned kBits>
@@ -69,8 +49,7 @@ void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParam
   ggml::for_each_stored<ggml::kSmall, kBytes<kBits>>(
       in, n_rows * k, x, [](const std::byte* block, float* y) {
         uint8_t codes[ggml::kSmall];
-        ggml::unpack_nibbles(block + kBytes<kBits> - 16, 16, codes);
-        if (kBits == 5) ggml::unpack_fifth_bits(block + 2, codes);
+        ggml::unpack_small_codes<kBits>(block + 2, codes);
         const float d = ggml::load_f16(block);
         for (size_t i = 0; i < ggml::kSmall; ++i)
           y[i] = static_cast<float>(codes[i] - (1 << (kBits - 1))) * d;
