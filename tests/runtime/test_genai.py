@@ -297,25 +297,45 @@ class Quality(unittest.TestCase):
                 self.assertLess(size, builders_size)
 
 
+def decode_experts(graph, node):
+    """The weights of a QMoE node with blocks of 32, by the names that the float graph gives them."""
+    layer, bits = node.name.split("/")[2].removeprefix("layers."), support.attributes(node)["expert_weight_bits"]
+    out = {}
+    for code, scale, names in ((2, 3, ("gate_proj", "up_proj")), (5, 6, ("down_proj",))):
+        codes, scales = graph.array(node.input[code]), graph.array(node.input[scale])
+        for expert in range(codes.shape[0]):
+            values = support.unpack(codes[expert], bits).astype(np.float32).reshape(*scales[expert].shape, 32) - (1 << (bits - 1))
+            rows = (values * scales[expert][..., None]).reshape(scales.shape[1], -1)
+            for i, name in enumerate(names):           # rows of gate and up by turns
+                out[f"model.layers.{layer}.moe.experts.{expert}.{name}.MatMul.weight"] = np.ascontiguousarray(rows[i::len(names)].T)
+    return out
+
+
+def decoded_folder(checkpoint, out):
+    """The float graph of a checkpoint with the weights that the codes of `out` stand for."""
+    quantized = support.Graph(support.load(out))
+    weights = {}
+    for node in quantized.model.graph.node:
+        if node.op_type == "MatMulNBits":
+            weights[node.input[1].rsplit("_Q", 1)[0]] = support.decode_nbits(quantized, node)
+        elif node.op_type == "QMoE":
+            weights.update(decode_experts(quantized, node))
+    plain = onnx.load(str(convert(checkpoint, "-p", "fp32") / "model.onnx"))
+    for tensor in plain.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
+    decoded = support.scratch("decoded")
+    decoded.mkdir()
+    onnx.save(plain, str(decoded / "model.onnx"))
+    (decoded / "genai_config.json").write_bytes((out / "genai_config.json").read_bytes())
+    return decoded
+
+
 # Router weights near a tie decide which expert sees a token; the recorded logits show both branches of the mixer.
 class Experts(unittest.TestCase):
     def test_quantized_experts_compute_what_their_codes_say(self):
         out = convert("phimoe-tiny", "-p", "int4", "--accuracy-level", "1")
-        plain = onnx.load(str(convert("phimoe-tiny", "-p", "fp32") / "model.onnx"))
-        quantized = support.Graph(support.load(out))
-        weights = {}
-        for node in quantized.model.graph.node:
-            if node.op_type == "MatMulNBits":
-                weights[node.input[1].rsplit("_Q", 1)[0]] = support.decode_nbits(quantized, node)
-            elif node.op_type == "QMoE":
-                weights.update(self.decode_experts(quantized, node))
-        for tensor in plain.graph.initializer:
-            if tensor.name in weights:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
-        decoded = support.scratch("decoded")
-        decoded.mkdir()
-        onnx.save(plain, str(decoded / "model.onnx"))
-        (decoded / "genai_config.json").write_bytes((out / "genai_config.json").read_bytes())
+        decoded = decoded_folder("phimoe-tiny", out)
         for length in ("short", "long"):
             ids = recorded("phimoe-tiny")[f"{length}_ids"]
             difference = support.relative_difference([logits(decoded, ids)], [logits(out, ids)])
@@ -338,20 +358,6 @@ class Experts(unittest.TestCase):
         floats = [n.name for n in nodes if n.op_type == "MatMul" and "experts" in n.name]
         self.assertEqual(floats, ["/model/layers.0/moe/experts.1/down_proj/MatMul"])
         self.assertEqual(support.run("quantize", folder, "-o", support.scratch("out"), "-p", "int4", "--strict", check=False).returncode, 5)
-
-    @staticmethod
-    def decode_experts(graph, node):
-        layer = node.name.split("/")[2].removeprefix("layers.")
-        out = {}
-        for code, scale, names in ((2, 3, ("gate_proj", "up_proj")), (5, 6, ("down_proj",))):
-            codes, scales = graph.array(node.input[code]), graph.array(node.input[scale])
-            for expert in range(codes.shape[0]):
-                values = support.unpack(codes[expert], 4).astype(np.float32).reshape(*scales[expert].shape, 32) - 8
-                rows = (values * scales[expert][..., None]).reshape(scales.shape[1], -1)
-                for i, name in enumerate(names):       # rows of gate and up by turns
-                    key = f"model.layers.{layer}.moe.experts.{expert}.{name}.MatMul.weight"
-                    out[key] = np.ascontiguousarray(rows[i::len(names)].T)
-        return out
 
 
 if __name__ == "__main__":
