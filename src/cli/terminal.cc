@@ -86,6 +86,7 @@ void start_messages(ColorMode mode, bool quiet, bool verbose) {
 
 void catch_signals() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a write past ulimit -f then fails as any other
   struct sigaction action = {};
   action.sa_handler = on_stop_signal;
   // Back to the default after the first one, so that a second one ends the process even if it

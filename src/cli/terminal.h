@@ -17,7 +17,7 @@ Result<void> print(std::string_view text);
 void start_messages(ColorMode mode, bool quiet, bool verbose);
 
 // SIGINT and SIGTERM ask the running conversion to stop (core/cancel.h); a second one ends the
-// process at once. SIGPIPE is ignored, so that print() sees the broken pipe.
+// process at once. SIGPIPE and SIGXFSZ are ignored, so that print() and writers see an error.
 void catch_signals();
 
 bool stderr_is_terminal();

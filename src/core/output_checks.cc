@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <system_error>
 
 #include "core/checked_math.h"
@@ -44,6 +46,27 @@ Error refuse(const fs::path& shown, std::string_view why) {
   return Error{Errc::usage, fmt::format("{}: {}", shown.string(), why)};
 }
 
+// "m-00002-of-00007.gguf" as "m-*-of-*.gguf": with other options the same output has another number
+// of parts. Other names as they are.
+std::string without_part(const std::string& name) {
+  constexpr std::string_view kOf = "-of-", kDigits = "0123456789";
+  const size_t of = name.rfind(kOf);
+  if (of == std::string::npos || of == 0) return name;
+  const size_t no = name.find_last_not_of(kDigits, of - 1), total = of + kOf.size();
+  const size_t end = std::min(name.find_first_not_of(kDigits, total), name.size());
+  if (no == std::string::npos || name[no] != '-' || no + 1 == of || end == total) return name;
+  return name.substr(0, no) + "-*-of-*" + name.substr(end);
+}
+
+bool holds_part_of(const fs::path& folder, const std::string& name) {
+  const std::string pattern = without_part(name);
+  if (pattern == name) return false;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    if (without_part(it->path().filename().string()) == pattern) return true;
+  return false;
+}
+
 // A whole folder is about to be deleted: it must look like an output, or hold nothing.
 Result<void> check_replaced_folder(const fs::path& resolved, const fs::path& shown,
                                    const std::vector<OutputFileSpec>& files) {
@@ -54,7 +77,8 @@ Result<void> check_replaced_folder(const fs::path& resolved, const fs::path& sho
                   "inside it)");
   if (fs::is_empty(resolved, error)) return {};
   const bool known = std::any_of(files.begin(), files.end(), [&](const OutputFileSpec& file) {
-    return fs::exists(resolved / *fs::path(file.relative_path).begin(), error);
+    const fs::path name = *fs::path(file.relative_path).begin();
+    return fs::exists(resolved / name, error) || holds_part_of(resolved, name.string());
   });
   if (known || files.empty()) return {};
   return refuse(

@@ -3,10 +3,11 @@
 
     interrupt.py SIGNAL[,SIGNAL] OUT COMMAND ...
 
-It writes once the temporary beside OUT exists. Prints 'exit N' (or 'killed by NAME') and, after SIGKILL, nothing about
+SIGNAL may be LIMIT: instead of a signal, no file may grow beyond 4 KiB from then on, so that the next write fails. It writes once the temporary beside OUT exists. Prints 'exit N' (or 'killed by NAME') and, after SIGKILL, nothing about
 the folder: what is left is for the caller to look at.
 """
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ time.sleep(0.1)
 if process.poll() is not None:
     sys.exit("the command was done before it could be interrupted")
 for name in names:
-    process.send_signal(getattr(signal, name))
+    if name == "LIMIT":
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    else:
+        process.send_signal(getattr(signal, name))
 code = process.wait(60)
 print(f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}")

@@ -141,6 +141,24 @@ TEST(AtomicOutput, RefusesWithTheReason) {
   EXPECT_EQ(temp.names(), before);
 }
 
+TEST(AtomicOutput, AnotherNumberOfPartsIsAnEarlierOutput) {
+  const TempFolder temp;
+  const auto accepts = [&](const std::string& present, const std::string& wanted) {
+    put(temp.path() / "out" / present, "old");
+    const bool ok =
+        AtomicOutput::create(temp.path() / "out", {{wanted, 5}}, {.force = true}).has_value();
+    fs::remove_all(temp.path() / "out");
+    return ok;
+  };
+  const std::string wanted = "out-00001-of-00002.gguf";
+  EXPECT_TRUE(accepts("out-00003-of-00011.gguf", wanted));
+  for (const char* other : {"my-00001-of-00002.gguf", "out-00001-of-00002.pdf",
+                            "out-00001-of-.gguf", "out--of-00002.gguf", "out-first-of-00002.gguf",
+                            "out00001-of-00002.gguf", "out.gguf", "-of-00002.gguf"})
+    EXPECT_FALSE(accepts(other, wanted)) << other;
+  EXPECT_FALSE(accepts("model-of-5.onnx", "model-of-6.onnx"));
+}
+
 TEST(AtomicOutput, RefusesTheRootAndTheWorkingFolder) {
   const auto root = create_folder("/", 5, true);
   ASSERT_FALSE(root);
