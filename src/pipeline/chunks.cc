@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kDefaultMemory = 400'000'000;
 constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 64 << 20;
+constexpr uint64_t kCodeLine = 64;
 constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
                                 << 10;  // floats of one tile: half of a common second-level cache
@@ -193,7 +194,11 @@ uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLim
               : chunk.region.cols();
   const uint64_t tile = 3 * sizeof(float) * cols * block.params.block_size;
   const uint64_t held = cols * TileReader::held_bytes_per_column(block.source, chunk.region.rows());
-  const uint64_t unpacked = block.scheme->packing == Packing::nbits ? 0 : values;
+  // nbits: a cache line of codes a column, until it goes to the output.
+  const uint64_t unpacked =
+      block.scheme->packing == Packing::nbits
+          ? cols * std::max<uint64_t>(kCodeLine, block.params.block_size * block.params.bits / 8)
+          : values;
   const uint64_t parameters =
       16 * chunk.region.cols() * ceil_div(chunk.region.rows(), block.params.block_size);
   return staging + tile + held + unpacked + values * block.params.bits / 8 + parameters;

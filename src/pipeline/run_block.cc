@@ -70,11 +70,12 @@ bool encode_strip(const BlockJob& job, DType scale_dtype, bool measure, const Bl
 }
 
 // Reads and encodes the region block by block; `place(block)` gives codes and stride of the block's
-// first column.
-template <class Place>
+// first column, `done(block)` is told when all of it is encoded.
+template <class Place, class Done>
 Result<bool> encode_region(const RunContext& context, const BlockJob& job, const Chunk& chunk,
                            const Region& region, size_t parameter_stride, size_t parameter_at,
-                           Place place, JobState& state, Workspace& work, ChunkOutcome& outcome) {
+                           Place place, Done done, JobState& state, Workspace& work,
+                           ChunkOutcome& outcome) {
   const size_t block = job.params.block_size, cols = region.cols(), width = strip_columns(block);
   const bool nbits = job.scheme->packing == Packing::nbits;
   const DType scale_dtype = context.plan.tensors[job.scales].dtype;
@@ -98,9 +99,40 @@ Result<bool> encode_region(const RunContext& context, const BlockJob& job, const
       note_non_finite(job.source, chunk, k, region.n0, {work.x.data(), rows * cols}, cols, state);
       return false;
     }
+    done(index);
   }
   return true;
 }
+
+// Codes of some blocks of K of all columns, until there is a cache line of each column. Columns of
+// the output are too far apart for it to stay in the second-level cache from one block to the next;
+// whole lines can go past the caches.
+class CodeLines {
+ public:
+  CodeLines(const Shape2& shape, std::byte* codes, AlignedBuffer& buffer)
+      : shape_(shape),
+        codes_(codes),
+        per_line_(std::clamp<size_t>(kLine / shape.blob, 1, shape.blocks)),
+        stride_(per_line_ * shape.blob),
+        lines_(buffer.resize(shape.cols * stride_)) {}
+
+  std::pair<std::byte*, size_t> place(size_t block) const {
+    return {lines_ + block % per_line_ * shape_.blob, stride_};
+  }
+  void done(size_t block) const {
+    const size_t count = block % per_line_ + 1;
+    if (count < per_line_ && block + 1 < shape_.blocks) return;
+    quant::copy_rows(lines_, stride_, count * shape_.blob, shape_.cols,
+                     codes_ + (block + 1 - count) * shape_.blob, shape_.row_bytes);
+  }
+
+ private:
+  static constexpr size_t kLine = 64;
+  const Shape2& shape_;
+  std::byte* codes_;
+  size_t per_line_, stride_;
+  std::byte* lines_;
+};
 
 // Integer zero points, flat, in the bits of the codes.
 Result<void> write_flat_zeros(const RunContext& context, const BlockJob& job, const float* zeros,
@@ -143,18 +175,25 @@ Result<void> run_columns(const RunContext& context, const BlockJob& job, const C
   work.scales.resize(std::max(work.scales.size(), s.blocks * s.cols));
   work.zeros.resize(std::max(work.zeros.size(), s.blocks * s.cols));
   std::byte* codes = nullptr;
-  if (nbits)
+  bool finite = false;
+  if (nbits) {
     codes = buffer_for(context, work.codes, job.codes, r.n0 * s.row_bytes, s.cols * s.row_bytes);
-  else
+    const CodeLines lines(s, codes, work.lines);
+    PHIQUANT_ASSIGN(finite, encode_region(
+                                context, job, chunk, r, s.cols, 0,
+                                [&](size_t block) { return lines.place(block); },
+                                [&](size_t block) { lines.done(block); }, state, work, outcome));
+  } else {
     work.unpacked.resize(std::max(work.unpacked.size(), s.rows * s.cols));
-  const auto place = [&](size_t block) -> std::pair<std::byte*, size_t> {
-    if (nbits) return {codes + block * s.blob, s.row_bytes};
-    return {
-        reinterpret_cast<std::byte*>(work.unpacked.data()) + block * job.params.block_size * s.cols,
-        s.cols};
-  };
-  PHIQUANT_ASSIGN(const bool finite,
-                  encode_region(context, job, chunk, r, s.cols, 0, place, state, work, outcome));
+    const auto place = [&](size_t block) -> std::pair<std::byte*, size_t> {
+      return {reinterpret_cast<std::byte*>(work.unpacked.data()) +
+                  block * job.params.block_size * s.cols,
+              s.cols};
+    };
+    PHIQUANT_ASSIGN(
+        finite, encode_region(
+                    context, job, chunk, r, s.cols, 0, place, [](size_t) {}, state, work, outcome));
+  }
   if (!finite) return {};
 
   size_t code_bytes = s.cols * s.row_bytes;
@@ -200,8 +239,9 @@ Result<void> run_rows(const RunContext& context, const BlockJob& job, const Chun
               s.cols};
     };
     PHIQUANT_ASSIGN(const bool finite,
-                    encode_region(context, job, chunk, columns, s.cols,
-                                  static_cast<size_t>(n - r.n0), place, state, work, outcome));
+                    encode_region(
+                        context, job, chunk, columns, s.cols, static_cast<size_t>(n - r.n0), place,
+                        [](size_t) {}, state, work, outcome));
     if (!finite) return {};
   }
   const size_t values = s.rows * s.cols, bytes = ceil_div(values * job.params.bits, 8);

@@ -66,8 +66,8 @@ Result<void> run_turn(const RunContext& context, const DecodeJob& job, const Den
       const Chunk part{chunk.job, false, {r.k0 + k, r.k0 + k + height, n, n + width}, 0};
       const std::byte* tile =
           cast_tile(context, job, part, {turned, width * height}, scratch, state, work, outcome);
-      quant::copy_rows(tile, width * to_size, height, out + k * row_bytes + (n - r.n0) * to_size,
-                       row_bytes);
+      quant::copy_rows(tile, width * to_size, width * to_size, height,
+                       out + k * row_bytes + (n - r.n0) * to_size, row_bytes);
     }
   }
   return write_tensor(context, job.out, r.k0 * row_bytes, {out, depth * row_bytes});

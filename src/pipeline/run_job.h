@@ -26,6 +26,7 @@ struct Workspace {
   std::vector<uint8_t> unpacked;     // one byte a code
   std::vector<std::byte> raw;
   AlignedBuffer codes, plane, third;
+  AlignedBuffer lines;  // codes of a few blocks of each column, until a cache line is full
 };
 
 // What the chunks of one job share.

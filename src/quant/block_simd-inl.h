@@ -168,6 +168,23 @@ HWY_INLINE void store_words(const VI* words, std::byte* codes, size_t codes_stri
   const DI di;
   const size_t lanes = hn::Lanes(di);
   HWY_ALIGN int32_t bytes[4 * kMaxLanes];
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (kWords == 4) {
+    // Block b of vector j gets the four words of lane 4 * b + j.
+    const hn::RepartitionToWide<DI> pairs;
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(di, words[0], words[1]));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(di, words[2], words[3]));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(di, words[0], words[1]));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(di, words[2], words[3]));
+    hn::Store(hn::BitCast(di, hn::InterleaveLower(pairs, low01, low23)), di, bytes);
+    hn::Store(hn::BitCast(di, hn::InterleaveUpper(pairs, low01, low23)), di, bytes + lanes);
+    hn::Store(hn::BitCast(di, hn::InterleaveLower(pairs, high01, high23)), di, bytes + 2 * lanes);
+    hn::Store(hn::BitCast(di, hn::InterleaveUpper(pairs, high01, high23)), di, bytes + 3 * lanes);
+    for (size_t c = 0; c < lanes; ++c)
+      std::memcpy(codes + c * codes_stride, bytes + c % 4 * lanes + c / 4 * 4, 16);
+    return;
+  }
+#endif
   if constexpr (kWords == 4)
     hn::StoreInterleaved4(words[0], words[1], words[2], words[3], di, bytes);
   else if constexpr (kWords == 2)
@@ -212,6 +229,39 @@ HWY_INLINE void pack_columns(size_t n_rows, size_t block_size, const CodeAt& cod
     store_words<1>(w, out.codes + i * 4, out.codes_stride);
   }
 }
+
+#if HWY_TARGET != HWY_SCALAR
+// The same for whole blocks of 16 bytes and codes that come from the value alone, 0 to 255 and
+// only then cut to kBits.
+template <unsigned kBits, class CodeOf>
+HWY_INLINE void pack_whole_columns(const BlockTile& t, const CodeOf& code_of,
+                                   const BlockCodes& out) {
+  constexpr size_t kPerWord = 32 / kBits, kPerByte = 8 / kBits;
+  const hn::Repartition<uint8_t, DI> d8;
+  const auto top = hn::Set(d8, static_cast<uint8_t>((1u << kBits) - 1));
+  const ptrdiff_t back = static_cast<ptrdiff_t>(t.stride * kPerByte);
+  // Every kPerByte-th code from `first` on, a byte each.
+  const auto bytes_at = [&](const float* first) HWY_ATTR {
+    const float* x = first + 3 * back;
+    VI word = code_of(hn::LoadU(kF, x));
+    for (int j = 0; j < 3; ++j) {
+      x -= back;
+      word = hn::Or(hn::ShiftLeft<8>(word), code_of(hn::LoadU(kF, x)));
+    }
+    return kBits == 8 ? word : hn::BitCast(DI(), hn::Min(hn::BitCast(d8, word), top));
+  };
+  const float* x = t.x;
+  for (size_t k = 0; k < t.n_rows; k += 4 * kPerWord) {
+    VI w[4];
+    for (VI& word : w) {
+      word = bytes_at(x);
+      if constexpr (kBits <= 4) word = hn::Or(word, hn::ShiftLeft<kBits>(bytes_at(x + t.stride)));
+      x += kPerWord * t.stride;
+    }
+    store_words<4>(w, out.codes + k * kBits / 8, out.codes_stride);
+  }
+}
+#endif
 
 // The same for bits known at run time.
 template <class CodeAt>

@@ -23,9 +23,9 @@ HWY_INLINE GroupScale finish_default_scale(VF scale, VF zero_point, DType type) 
   return {stored, reciprocal, zero_point};
 }
 
-HWY_INLINE GroupScale default_scale(const BlockTile& t, const SchemeParams& p) {
+// `range`: of the tile.
+HWY_INLINE GroupScale default_scale(const BlockTile& t, const Range& range, const SchemeParams& p) {
   const float mid = static_cast<float>(1u << (p.bits - 1));
-  const Range range = range_of(t);
   if (p.symmetric)
     return finish_default_scale(hn::Div(hn::Neg(extreme_of(t, range)), hn::Set(kF, mid)),
                                 hn::Set(kF, mid), p.weight_dtype);

@@ -41,9 +41,9 @@ void transpose(const float* in, size_t in_stride, size_t rows, size_t cols, floa
 void transpose_ref(const float* in, size_t in_stride, size_t rows, size_t cols, float* out,
                    size_t out_stride);
 
-// Copies `rows` runs of `row_bytes` bytes that lie one after another to places `out_stride` bytes
+// Copies `rows` runs of `row_bytes` bytes, `in_stride` bytes apart, to places `out_stride` bytes
 // apart, past the caches where the target has such stores: for bytes that are not read again soon.
-void copy_rows(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
+void copy_rows(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows, std::byte* out,
                size_t out_stride);
 
 // Index of the first NaN or infinity, or n.

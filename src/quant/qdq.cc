@@ -13,7 +13,7 @@ namespace phiquant::quant::HWY_NAMESPACE {
 // 4 bits. Products are at most about 2^4 in magnitude: the float conversion to int cannot overflow.
 HWY_INLINE bool encode_qdq4_group(const BlockTile& t, const SchemeParams& p, const BlockCodes& o) {
   const DI di;
-  const GroupScale s = default_scale(t, p);
+  const GroupScale s = default_scale(t, range_of(t), p);
   if (!hn::AllTrue(kF, hn::IsFinite(s.reciprocal))) return false;
   const VF zero_point = p.symmetric ? hn::Zero(kF) : s.zero_point,
            almost_half = hn::Set(kF, kAlmostHalf);

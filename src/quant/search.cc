@@ -111,7 +111,7 @@ class SearchGroup {
 
 HWY_INLINE bool encode_search_group(const BlockTile& t, const SchemeParams& p,
                                     const BlockCodes& o) {
-  const GroupScale start = default_scale(t, p);
+  const GroupScale start = default_scale(t, range_of(t), p);
   const VF inverse = hn::Div(hn::Set(kF, 1.0f), start.stored);
   if (!hn::AllTrue(kF, usable_lanes(inverse))) return false;
   const SearchGroup group(t, p);

@@ -19,10 +19,10 @@ void transpose_tile(const float* in, size_t in_stride, size_t rows, size_t cols,
   transpose_ref(in, in_stride, rows, cols, out, out_stride);
 }
 size_t finite_prefix(const float*, size_t) { return 0; }
-void copy_rows_past_caches(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
-                           size_t out_stride) {
+void copy_rows_past_caches(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows,
+                           std::byte* out, size_t out_stride) {
   for (size_t r = 0; r < rows; ++r)
-    std::memcpy(out + r * out_stride, in + r * row_bytes, row_bytes);
+    std::memcpy(out + r * out_stride, in + r * in_stride, row_bytes);
 }
 
 #else
@@ -127,19 +127,19 @@ size_t finite_prefix(const float* x, size_t n) {
 
 // A store past the caches wants whole cache lines: where rows do not start on one, or do not end
 // with one, they are copied as any bytes.
-void copy_rows_past_caches(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
-                           size_t out_stride) {
+void copy_rows_past_caches(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows,
+                           std::byte* out, size_t out_stride) {
   constexpr size_t kLine = 64;
   const hn::ScalableTag<uint8_t> d;
   constexpr size_t kStep = hn::MaxLanes(d);
   static_assert(kLine % kStep == 0);
   if ((reinterpret_cast<uintptr_t>(out) | out_stride | row_bytes) % kLine != 0) {
     for (size_t r = 0; r < rows; ++r)
-      std::memcpy(out + r * out_stride, in + r * row_bytes, row_bytes);
+      std::memcpy(out + r * out_stride, in + r * in_stride, row_bytes);
     return;
   }
   for (size_t r = 0; r < rows; ++r) {
-    const auto* from = reinterpret_cast<const uint8_t*>(in + r * row_bytes);
+    const auto* from = reinterpret_cast<const uint8_t*>(in + r * in_stride);
     auto* to = reinterpret_cast<uint8_t*>(out + r * out_stride);
     for (size_t at = 0; at < row_bytes; at += kStep)
       hn::Stream(hn::LoadU(d, from + at), d, to + at);
@@ -167,9 +167,9 @@ void transpose(const float* in, size_t in_stride, size_t rows, size_t cols, floa
   HWY_DYNAMIC_DISPATCH(transpose_tile)(in, in_stride, rows, cols, out, out_stride);
 }
 
-void copy_rows(const std::byte* in, size_t row_bytes, size_t rows, std::byte* out,
+void copy_rows(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows, std::byte* out,
                size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(copy_rows_past_caches)(in, row_bytes, rows, out, out_stride);
+  HWY_DYNAMIC_DISPATCH(copy_rows_past_caches)(in, in_stride, row_bytes, rows, out, out_stride);
 }
 
 size_t first_non_finite(const float* x, size_t n) {

@@ -223,11 +223,13 @@ TEST(CopyRows, EveryTargetWhereverRowsStart) {
       for (const size_t stride : {128u, 130u, 192u})
         for (const size_t phase : {0u, 32u, 64u}) {
           constexpr size_t kRows = 30;
+          const size_t in_stride = row_bytes + phase / 16;
           out.fill(std::byte{0});
-          quant::copy_rows(in.data(), row_bytes, kRows, out.data() + phase, stride);
+          quant::copy_rows(in.data(), in_stride, row_bytes, kRows, out.data() + phase, stride);
           std::array<std::byte, 8192> expected{};
-          for (size_t i = 0; i < kRows * row_bytes; ++i)
-            expected[phase + i / row_bytes * stride + i % row_bytes] = in[i];
+          for (size_t r = 0; r < kRows; ++r)
+            for (size_t i = 0; i < row_bytes; ++i)
+              expected[phase + r * stride + i] = in[r * in_stride + i];
           ASSERT_TRUE(out == expected)
               << target << " " << row_bytes << " " << stride << " " << phase;
         }
