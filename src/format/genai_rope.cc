@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "format/genai_decoder.h"
+#include "phiquant/sin_cos.h"
 #include "phiquant/sources.h"
 
 namespace phiquant::format {
@@ -59,10 +60,11 @@ SourceTensor rope_table(const Rope& rope, const RopeBranch& branch, uint64_t len
     uint64_t position = first / inverse.size();
     size_t i = static_cast<size_t>(first % inverse.size());
     for (float& value : out) {
-      const double angle = static_cast<double>(static_cast<float>(position) * inverse[i]);
-      value = static_cast<float>(is_cos ? std::cos(angle) : std::sin(angle)) * scale;
+      value = static_cast<float>(position) * inverse[i];
       if (++i == inverse.size()) i = 0, ++position;
     }
+    (is_cos ? nearest_cos : nearest_sin)(out.data(), out.size(), out.data());
+    for (float& value : out) value *= scale;
   };
   const uint64_t n = inverse.size();
   return {name, DType::f32, {length, n}, computed_source(length * n, fill)};
