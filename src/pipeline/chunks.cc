@@ -7,7 +7,7 @@ namespace phiquant {
 namespace {
 
 constexpr uint64_t kDefaultMemory = 400'000'000;
-constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 64 << 20;
+constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 52 << 20;
 constexpr uint64_t kCodeLine = 64;
 constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
