@@ -151,18 +151,21 @@ class Records {
 
 }  // namespace
 
-Result<Imatrix> read_imatrix(const std::filesystem::path& path) {
-  PHIQUANT_ASSIGN(const auto file, InputFile::open(path));
-  PHIQUANT_ASSIGN(const Bytes bytes, file->map());
-  const std::string where = printable(path.string());
+Result<Imatrix> parse_imatrix(std::string_view where, Bytes file) {
   PHIQUANT_ASSIGN(Imatrix out,
-                  looks_like_gguf(bytes) ? from_gguf(where, bytes) : Records(where, bytes).run());
+                  looks_like_gguf(file) ? from_gguf(where, file) : Records(where, file).run());
   if (out.entries.empty())
     return Error{Errc::corrupt,
                  fmt::format("{}: holds no entries of an importance matrix (tensors named "
                              "<weight>.in_sum2; is it a model?)",
                              where)};
   return out;
+}
+
+Result<Imatrix> read_imatrix(const std::filesystem::path& path) {
+  PHIQUANT_ASSIGN(const auto file, InputFile::open(path));
+  PHIQUANT_ASSIGN(const Bytes bytes, file->map());
+  return parse_imatrix(printable(path.string()), bytes);
 }
 
 }  // namespace phiquant

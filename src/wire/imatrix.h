@@ -3,10 +3,13 @@
 // Source: llama.cpp's common/imatrix-loader.cpp and tools/quantize/quantize.cpp.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "phiquant/error.h"
@@ -23,5 +26,7 @@ struct Imatrix {
 // Errors: io · corrupt (names the entry: truncated, sums without counts, a size that the counts do
 // not divide, no entries, a value that is negative or not finite).
 Result<Imatrix> read_imatrix(const std::filesystem::path& path);
+// The same of a file's bytes; `where`: its name, for messages.
+Result<Imatrix> parse_imatrix(std::string_view where, std::span<const std::byte> file);
 
 }  // namespace phiquant
