@@ -12,6 +12,7 @@
 #include "format/gguf_layout.h"
 #include "format/gguf_metadata.h"
 #include "format/gguf_mix.h"
+#include "phiquant/model_card.h"
 #include "phiquant/row_scheme.h"
 #include "phiquant/sources.h"
 #include "wire/gguf_header.h"
@@ -226,12 +227,14 @@ Result<GgmlType> writable_gguf_type(std::string_view what, std::string_view name
 Result<Plan> plan_gguf(const Checkpoint& checkpoint, const QuantizeOptions& options,
                        const OnnxPlanExtras& extras) {
   PHIQUANT_ASSIGN(const GgufFileType* type, file_type_of(options));
-  PHIQUANT_ASSIGN(auto metadata, format::gguf_metadata(checkpoint, type->id));
+  const ModelCard card = read_model_card(checkpoint.folder, options.follow_symlinks);
+  PHIQUANT_ASSIGN(auto metadata, format::gguf_metadata(checkpoint, type->id, card));
   const Decoder& d = checkpoint.decoder;
   const GgufMixModel model{d.n_layers, d.n_heads, d.n_kv_heads, d.moe ? d.moe->n_experts : 0};
   PHIQUANT_ASSIGN(Plan plan,
                   plan_file(std::move(metadata), gguf_weights(checkpoint), model, options, extras));
   plan.input_bytes = checkpoint.input_bytes;
+  plan.warnings.insert(plan.warnings.begin(), card.warnings.begin(), card.warnings.end());
   plan.warnings.insert(plan.warnings.begin(), checkpoint.warnings.begin(),
                        checkpoint.warnings.end());
   return plan;

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "format/gguf_model_card.h"
 #include "format/gguf_model_name.h"
 
 namespace phiquant::format {
@@ -65,7 +66,8 @@ void put_sampling(const json& generation, Keys& out) {
   put("general.sampling.xtc_threshold", "xtc_threshold", false);
   put("general.sampling.temp", "temperature", false);
   put("general.sampling.penalty_last_n", "penalty_last_n", true);
-  put("general.sampling.penalty_repeat", "penalty_repeat", false);
+  put("general.sampling.penalty_repeat",
+      generation.contains("penalty_repeat") ? "penalty_repeat" : "repetition_penalty", false);
   put("general.sampling.mirostat", "mirostat", true);
   put("general.sampling.mirostat_tau", "mirostat_tau", false);
   put("general.sampling.mirostat_eta", "mirostat_eta", false);
@@ -123,13 +125,14 @@ uint64_t original_context(const Checkpoint& c) {
              : c.decoder.context;
 }
 
-std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vocabulary) {
+std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vocabulary,
+                                       const ModelCard& card) {
   Keys out;
   const Parameters n = count_parameters(c);
   const uint64_t n_params = n.n_shared + n.n_expert * std::max<uint64_t>(1, n.n_experts);
   out.push_back({"general.type", std::string("model")});
   put_sampling(parse(c.generation_config_json), out);
-  ModelId id;
+  ModelId id = id_of_card(card);
   const json path = parse(c.config_json).value("_name_or_path", json());
   if (path.is_string()) {
     const auto& text = path.get_ref<const std::string&>();
@@ -143,11 +146,14 @@ std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vo
     if (!text.empty()) out.push_back({key, std::move(text)});
   };
   put("general.name", safe_name(id.name, vocabulary));
+  put("general.author", author_of_card(card));
   put("general.version", id.version);
   put("general.organization", id.organization);
   put("general.finetune", id.finetune);
   put("general.basename", id.basename);
+  put("general.description", description_of_card(card));
   put("general.size_label", id.size_label);
+  for (GgufKeyValue& key : keys_of_card(card, n_params)) out.push_back(std::move(key));
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "phiquant/model.h"
+#include "phiquant/model_card.h"
 #include "phiquant/tokenizer.h"
 #include "wire/gguf.h"
 
@@ -14,8 +15,9 @@ namespace phiquant::format {
 uint64_t original_context(const Checkpoint& checkpoint);
 
 // Keys from general.type on, in the converter's order, without file_type and quantization_version.
-// Sources: generation_config.json (sampling), the model card (README.md), config.json's
-// _name_or_path, the folder's name; the first that says something wins.
-std::vector<GgufKeyValue> general_keys(const Checkpoint& checkpoint, const Vocabulary& vocabulary);
+// Sources: generation_config.json (sampling), the model card (README.md; not for the name),
+// config.json's _name_or_path, the folder's name; the first that says something wins.
+std::vector<GgufKeyValue> general_keys(const Checkpoint& checkpoint, const Vocabulary& vocabulary,
+                                       const ModelCard& card = {});
 
 }  // namespace phiquant::format

@@ -8,6 +8,7 @@
 
 #include "phiquant/error.h"
 #include "phiquant/model.h"
+#include "phiquant/model_card.h"
 #include "wire/gguf.h"
 
 namespace phiquant::format {
@@ -24,6 +25,7 @@ Result<std::string> gguf_architecture(const Checkpoint& checkpoint);
 // llama-quantize for the rest, which puts quantization_version and file_type last.
 //   file_type   general.file_type, llama.cpp's number of the mix (1 = mostly F16, 15 = Q4_K_M)
 // Errors: those of gguf_architecture() and read_vocabulary().
-Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type);
+Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type,
+                                                const ModelCard& card = {});
 
 }  // namespace phiquant::format
