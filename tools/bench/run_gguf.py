@@ -2,12 +2,17 @@
 """Times phiquant beside llama.cpp's quantizers on the same F16 GGUF file, in one run.
 
     run_gguf.py [--checkpoint FOLDER] [--only TYPE,...] [--repeat N] [--llama-quantize PROGRAM]
+                [--convert-script CONVERT_HF_TO_GGUF.PY --convert-python PYTHON]
 
 Makes the checkpoint (4 layers of Phi-3.5-mini, 1.3 GB) if the folder does not hold one, and an F16 file of it. The peer is llama-quantize, where
 its path is given. Without it the peer does llama-quantize's work with ggml's own code, out of the library in the xllamacpp wheel (which
 lacks llama_model_quantize itself): per tensor f16 to f32, ggml_quantize_chunk on two threads, write. It needs numpy, gguf and xllamacpp, gets
 the types from phiquant's file, and its bytes are compared with it; its
-peak RSS counts the mapped file. How it measures: run.py.
+peak RSS counts the mapped file.
+
+Rows "direct" are whole ways from the checkpoint: phiquant's without an intermediate file; llama.cpp's, where the converter's script is
+given (with llama-quantize, and a Python that has torch, transformers and sentencepiece), is that script's F16 file and then llama-quantize on it:
+seconds added, the higher peak RSS. How it measures: run.py.
 """
 import argparse
 import hashlib
@@ -23,6 +28,7 @@ import run
 
 # Type, CPU ratio to reach.
 CASES = [("q4_k_m", 4), ("q4_0", 5), ("q8_0", 5), ("q5_k_m", 4), ("q6_k", 4), ("q3_k_m", 4), ("q2_k", 4), ("iq4_xs", 4)]
+END_TO_END = 4  # CPU ratio to reach from the checkpoint
 PEER = """
 import concurrent.futures, ctypes, importlib.util, pathlib
 import numpy as np
@@ -112,6 +118,45 @@ def run_case(args, kind, wanted, source, scratch):
     shutil.rmtree(folder)
 
 
+def convert(args, scratch):
+    """The converter's F16 file in a folder of its own, and what it cost; nothing where no converter is given."""
+    if not (args.peer and args.convert_script):
+        return None
+    source = scratch / "converted/model-f16.gguf"
+    source.parent.mkdir()
+    run.warm(args.checkpoint)
+    cost = run.measure([args.convert_python, str(args.convert_script), str(args.checkpoint), "--outtype", "f16", "--outfile",
+                        str(source)])
+    run.row("checkpoint-f16", "llama.cpp", cost, source.stat().st_size)
+    return source, cost
+
+
+def added(first, second):
+    return run.Cost(first.cpu + second.cpu, first.wall + second.wall, max(first.rss, second.rss))
+
+
+def run_direct(args, kind, wanted, converted, scratch):
+    """From the checkpoint to the type: phiquant at once, llama.cpp's tools one after the other."""
+    folder = pathlib.Path(tempfile.mkdtemp(dir=scratch))
+    out, runs = folder / "direct.gguf", []
+    for _ in range(args.repeat):
+        out.unlink(missing_ok=True)
+        run.warm(args.checkpoint)
+        runs.append(run.measure([args.phiquant, "quantize", str(args.checkpoint), "-o", str(out), "--scheme", kind, "--quiet",
+                                 *([] if args.as_stored else ["--via-f16"])]))
+    cost = run.best(runs)
+    run.row(f"{kind} direct", "phiquant", cost, out.stat().st_size)
+    if converted:
+        source, convert_cost = converted
+        target = folder / "peer.gguf"
+        run.warm(source.parent)
+        peer = added(convert_cost, run.measure([args.llama_quantize, str(source), str(target), kind, "2"]))
+        same = "same bytes" if described(target) == described(out) else "other bytes" if args.as_stored else "OTHER BYTES"
+        run.row(f"{kind} direct", "llama.cpp", peer, target.stat().st_size,
+                f"{peer.cpu / cost.cpu:.1f} (wanted {wanted}), {same}")
+    shutil.rmtree(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=pathlib.Path, default=run.ROOT / "build/bench/checkpoint4")
@@ -119,9 +164,15 @@ def main():
     parser.add_argument("--no-peer", dest="peer", action="store_false")
     parser.add_argument("--repeat", type=int, default=3, help="runs of phiquant a case; the best counts")
     parser.add_argument("--llama-quantize", help="the program, to measure it instead of ggml's functions")
+    parser.add_argument("--convert-script", type=pathlib.Path, help="convert_hf_to_gguf.py of the same release as llama-quantize")
+    parser.add_argument("--convert-python", default=sys.executable, help="the Python that runs it; default: this one")
+    parser.add_argument("--as-stored", action="store_true",
+                        help="rows \"direct\" without --via-f16: closer to the model, and some blocks differ from llama.cpp's")
     parser.add_argument("--scratch", type=pathlib.Path, help="where outputs go; default: beside the checkpoint")
     parser.add_argument("--phiquant", default=os.environ.get("PHIQUANT", str(run.ROOT / "build/release/phiquant")))
     args = parser.parse_args()
+    if args.convert_script and not args.llama_quantize:
+        parser.error("--convert-script: llama-quantize follows it, so --llama-quantize is needed")
     if not (args.checkpoint / "config.json").exists():
         subprocess.run([sys.executable, str(run.ROOT / "tools/bench/make_checkpoint.py"), str(args.checkpoint), "--layers", "4"],
                        check=True)
@@ -133,13 +184,12 @@ def main():
         run.header()
         cost = run.measure([args.phiquant, "quantize", str(args.checkpoint), "-o", str(source), "--scheme", "f16", "--quiet"])
         run.row("checkpoint-f16", "phiquant", cost, source.stat().st_size)
+        converted = convert(args, scratch)
         for kind, wanted in CASES:
             if args.only and kind not in args.only:
                 continue
             run_case(args, kind, wanted, source, scratch)
-            cost = run.measure([args.phiquant, "quantize", str(args.checkpoint), "-o", str(scratch / "direct.gguf"), "--force",
-                                "--scheme", kind, "--via-f16", "--quiet"])
-            run.row(f"{kind} direct", "phiquant", cost, (scratch / "direct.gguf").stat().st_size)
+            run_direct(args, kind, END_TO_END, converted, scratch)
     finally:
         shutil.rmtree(scratch)
 
