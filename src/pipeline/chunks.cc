@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kDefaultMemory = 400'000'000;
 constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 52 << 20;
+constexpr uint64_t kHeldBytes = 1 << 20;  // stored bytes of columns that a reader holds: likewise
 constexpr uint64_t kCodeLine = 64;
 constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
@@ -83,8 +84,11 @@ struct Cutter {
     }
     const uint64_t row_bytes =
         j.scheme->packing == Packing::n_major ? w.k : ceil_div(w.k * j.params.bits, 8);
+    // Columns with K innermost are read some at a time, so that a chunk may have many of them.
+    const uint64_t held = TileReader::held_bytes_per_column(w, w.k);
     const uint64_t cols =
-        std::min(tile_columns(w, w.k, block, limits.chunk_bytes),
+        std::min(held ? std::max<uint64_t>(64, limits.chunk_bytes / 2 / held)
+                      : tile_columns(w, w.k, block, limits.chunk_bytes),
                  std::max<uint64_t>(64, 2 * limits.chunk_bytes / std::max<uint64_t>(1, row_bytes)));
     split(w.n, cols, 64, [&](uint64_t a, uint64_t b) {
       out.push_back(weight_chunk(w, job, {0, w.k, a, b}));
@@ -136,7 +140,7 @@ uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
   const uint64_t tile = std::min(kTileBytes, chunk_bytes);
   uint64_t cols = tile / (sizeof(float) * std::max<uint64_t>(1, std::min(step, rows)));
   if (const uint64_t held = TileReader::held_bytes_per_column(weight, rows))
-    cols = std::min(cols, chunk_bytes / 2 / held);
+    cols = std::min(cols, std::min(chunk_bytes / 2, kHeldBytes) / held);
   return std::max<uint64_t>(64, cols / 64 * 64);
 }
 
@@ -186,12 +190,9 @@ uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLim
     return staging + 2 * chunk.source_bytes +
            2 * sizeof(float) * row_tile_values(chunk.region.rows());
   const auto& block = std::get<BlockJob>(job);
-  const bool k_major = block.scheme->packing == Packing::k_major;
-  const uint64_t cols =
-      k_major ? std::min<uint64_t>(chunk.region.cols(),
-                                   tile_columns(block.source, chunk.region.rows(),
-                                                block.params.block_size, limits.chunk_bytes))
-              : chunk.region.cols();
+  const uint64_t cols = std::min<uint64_t>(
+      chunk.region.cols(),
+      tile_columns(block.source, chunk.region.rows(), block.params.block_size, limits.chunk_bytes));
   const uint64_t tile = 3 * sizeof(float) * cols * block.params.block_size;
   const uint64_t held = cols * TileReader::held_bytes_per_column(block.source, chunk.region.rows());
   // nbits: a cache line of codes a column, until it goes to the output.

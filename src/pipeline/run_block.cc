@@ -50,33 +50,37 @@ struct StripTarget {
   float *scales, *zeros;
 };
 
-// Encodes one block of a strip of columns, and measures it. The strip is copied to `buffer` first:
-// rows of a tile are often a multiple of 4096 bytes apart and then displace each other from the
-// first-level cache. False, with nothing to be used, where a value is not finite.
+// Encodes one block of a strip of columns, and measures it. A strip of a wider tile is copied to
+// `buffer` first: its rows are often a multiple of 4096 bytes apart and then displace each other
+// from the first-level cache. False, with nothing to be used, where a value is not finite.
 bool encode_strip(const BlockJob& job, DType scale_dtype, bool measure, const BlockTile& x,
                   const StripTarget& to, float* buffer, quant::ErrorSums& sums) {
   const size_t rows = x.n_rows, n = x.n_cols;
-  for (size_t k = 0; k < rows; ++k) std::copy_n(x.x + k * x.stride, n, buffer + k * n);
-  if (quant::first_non_finite(buffer, rows * n) < rows * n) return false;
-  job.scheme->encode({buffer, n, rows, n}, job.params,
+  const float* values = x.x;
+  if (x.stride != n) {
+    for (size_t k = 0; k < rows; ++k) std::copy_n(x.x + k * x.stride, n, buffer + k * n);
+    values = buffer;
+  }
+  if (quant::first_non_finite(values, rows * n) < rows * n) return false;
+  job.scheme->encode({values, n, rows, n}, job.params,
                      {to.codes, to.codes_stride, to.scales, to.zeros});
   round_scales(scale_dtype, to.scales, n);
   if (!measure) return true;
   const BlockView view{to.codes, to.codes_stride, to.scales, has_zeros(job) ? to.zeros : nullptr};
   quant::block_error_sums(job.scheme->packing, job.params.bits,
-                          has_signed_codes(*job.scheme, job.params), view, buffer, n, rows, n,
+                          has_signed_codes(*job.scheme, job.params), view, values, n, rows, n,
                           sums);
   return true;
 }
 
-// Reads and encodes the region block by block; `place(block)` gives codes and stride of the block's
-// first column, `done(block)` is told when all of it is encoded.
+// Reads and encodes some columns of the chunk block by block; `place(block)` gives codes and stride
+// of the block's first column, `done(block)` is told when all of it is encoded.
 template <class Place, class Done>
-Result<bool> encode_region(const RunContext& context, const BlockJob& job, const Chunk& chunk,
-                           const Region& region, size_t parameter_stride, size_t parameter_at,
-                           Place place, Done done, JobState& state, Workspace& work,
-                           ChunkOutcome& outcome) {
+Result<bool> encode_part(const RunContext& context, const BlockJob& job, const Chunk& chunk,
+                         const Region& region, Place place, Done done, JobState& state,
+                         Workspace& work, ChunkOutcome& outcome) {
   const size_t block = job.params.block_size, cols = region.cols(), width = strip_columns(block);
+  const size_t parameter_stride = chunk.region.cols(), parameter_at = region.n0 - chunk.region.n0;
   const bool nbits = job.scheme->packing == Packing::nbits;
   const DType scale_dtype = context.plan.tensors[job.scales].dtype;
   work.x.resize(std::max(work.x.size(), block * cols));
@@ -102,6 +106,36 @@ Result<bool> encode_region(const RunContext& context, const BlockJob& job, const
     done(index);
   }
   return true;
+}
+
+// Calls encode(columns) for as many columns of the chunk at a time as the reader should take. False
+// where a value was not finite.
+template <class Encode>
+Result<bool> encode_in_parts(const RunContext& context, const BlockJob& job, const Chunk& chunk,
+                             Encode encode) {
+  const Region& r = chunk.region;
+  const uint64_t part =
+      tile_columns(job.source, r.rows(), job.params.block_size, context.limits.chunk_bytes);
+  for (uint64_t n = r.n0; n < r.n1; n += part) {
+    PHIQUANT_ASSIGN(const bool finite, encode({r.k0, r.k1, n, std::min(n + part, r.n1)}));
+    if (!finite) return false;
+  }
+  return true;
+}
+
+// Codes a byte each, rows of N, for the whole chunk.
+Result<bool> encode_unpacked(const RunContext& context, const BlockJob& job, const Chunk& chunk,
+                             JobState& state, Workspace& work, ChunkOutcome& outcome) {
+  const Region& r = chunk.region;
+  work.unpacked.resize(std::max(work.unpacked.size(), r.rows() * r.cols()));
+  auto* const codes = reinterpret_cast<std::byte*>(work.unpacked.data());
+  return encode_in_parts(context, job, chunk, [&](const Region& part) {
+    const auto place = [&](size_t block) -> std::pair<std::byte*, size_t> {
+      return {codes + block * job.params.block_size * r.cols() + (part.n0 - r.n0), r.cols()};
+    };
+    return encode_part(
+        context, job, chunk, part, place, [](size_t) {}, state, work, outcome);
+  });
 }
 
 // Codes of some blocks of K of all columns, until there is a cache line of each column. Columns of
@@ -133,6 +167,19 @@ class CodeLines {
   size_t per_line_, stride_;
   std::byte* lines_;
 };
+
+// Packing::nbits, to `codes`.
+Result<bool> encode_packed(const RunContext& context, const BlockJob& job, const Chunk& chunk,
+                           std::byte* codes, JobState& state, Workspace& work,
+                           ChunkOutcome& outcome) {
+  return encode_in_parts(context, job, chunk, [&](const Region& part) {
+    const Shape2 shape = shape_of(job, part);
+    const CodeLines lines(shape, codes + (part.n0 - chunk.region.n0) * shape.row_bytes, work.lines);
+    return encode_part(
+        context, job, chunk, part, [&](size_t block) { return lines.place(block); },
+        [&](size_t block) { lines.done(block); }, state, work, outcome);
+  });
+}
 
 // Integer zero points, flat, in the bits of the codes.
 Result<void> write_flat_zeros(const RunContext& context, const BlockJob& job, const float* zeros,
@@ -175,25 +222,11 @@ Result<void> run_columns(const RunContext& context, const BlockJob& job, const C
   work.scales.resize(std::max(work.scales.size(), s.blocks * s.cols));
   work.zeros.resize(std::max(work.zeros.size(), s.blocks * s.cols));
   std::byte* codes = nullptr;
-  bool finite = false;
-  if (nbits) {
+  if (nbits)
     codes = buffer_for(context, work.codes, job.codes, r.n0 * s.row_bytes, s.cols * s.row_bytes);
-    const CodeLines lines(s, codes, work.lines);
-    PHIQUANT_ASSIGN(finite, encode_region(
-                                context, job, chunk, r, s.cols, 0,
-                                [&](size_t block) { return lines.place(block); },
-                                [&](size_t block) { lines.done(block); }, state, work, outcome));
-  } else {
-    work.unpacked.resize(std::max(work.unpacked.size(), s.rows * s.cols));
-    const auto place = [&](size_t block) -> std::pair<std::byte*, size_t> {
-      return {reinterpret_cast<std::byte*>(work.unpacked.data()) +
-                  block * job.params.block_size * s.cols,
-              s.cols};
-    };
-    PHIQUANT_ASSIGN(
-        finite, encode_region(
-                    context, job, chunk, r, s.cols, 0, place, [](size_t) {}, state, work, outcome));
-  }
+  PHIQUANT_ASSIGN(const bool finite,
+                  nbits ? encode_packed(context, job, chunk, codes, state, work, outcome)
+                        : encode_unpacked(context, job, chunk, state, work, outcome));
   if (!finite) return {};
 
   size_t code_bytes = s.cols * s.row_bytes;
@@ -228,22 +261,8 @@ Result<void> run_rows(const RunContext& context, const BlockJob& job, const Chun
   const Shape2 s = shape_of(job, r);
   work.scales.resize(std::max(work.scales.size(), s.blocks * s.cols));
   work.zeros.resize(std::max(work.zeros.size(), s.blocks * s.cols));
-  work.unpacked.resize(std::max(work.unpacked.size(), s.rows * s.cols));
-  const uint64_t part =
-      tile_columns(job.source, s.rows, job.params.block_size, context.limits.chunk_bytes);
-  for (uint64_t n = r.n0; n < r.n1; n += part) {
-    const Region columns{r.k0, r.k1, n, std::min(n + part, r.n1)};
-    const auto place = [&](size_t block) -> std::pair<std::byte*, size_t> {
-      return {reinterpret_cast<std::byte*>(work.unpacked.data()) +
-                  block * job.params.block_size * s.cols + (n - r.n0),
-              s.cols};
-    };
-    PHIQUANT_ASSIGN(const bool finite,
-                    encode_region(
-                        context, job, chunk, columns, s.cols, static_cast<size_t>(n - r.n0), place,
-                        [](size_t) {}, state, work, outcome));
-    if (!finite) return {};
-  }
+  PHIQUANT_ASSIGN(const bool finite, encode_unpacked(context, job, chunk, state, work, outcome));
+  if (!finite) return {};
   const size_t values = s.rows * s.cols, bytes = ceil_div(values * job.params.bits, 8);
   const uint64_t offset = r.k0 * s.cols * job.params.bits / 8;
   std::byte* codes = buffer_for(context, work.codes, job.codes, offset, bytes);

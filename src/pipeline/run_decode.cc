@@ -59,10 +59,8 @@ Result<void> run_turn(const RunContext& context, const DecodeJob& job, const Den
     PHIQUANT_TRY(read_rows(job.source, dense, r, n, width, work.raw.data()));
     for (size_t k = 0; k < depth; k += kTurn) {
       const size_t height = std::min(kTurn, depth - k);
-      for (size_t c = 0; c < width; ++c)
-        quant::to_f32(work.raw.data() + (c * depth + k) * from_size, from, height,
-                      rows + c * height);
-      quant::transpose(rows, height, width, height, turned, width);
+      quant::turn_to_f32(work.raw.data() + k * from_size, depth * from_size, from, width, height,
+                         rows, turned);
       const Chunk part{chunk.job, false, {r.k0 + k, r.k0 + k + height, n, n + width}, 0};
       const std::byte* tile =
           cast_tile(context, job, part, {turned, width * height}, scratch, state, work, outcome);

@@ -9,7 +9,6 @@ namespace phiquant {
 namespace {
 
 uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
-constexpr size_t kCacheLine = 64;
 size_t element_bytes(DType t) { return dtype_bits(t) / 8; }
 
 // Bytes of one column's codes in nbits packing.
@@ -68,16 +67,9 @@ Result<void> TileReader::tile_dense(const DenseStorage& dense, uint64_t k0, uint
                rows = static_cast<size_t>(k1 - k0);
   if (dense.orientation == Orientation::nk) {
     rows_.resize(cols * rows);
-    for (size_t c = 0; c < cols; ++c) {
-      const std::byte* column = held_.data() + (c * region_.rows() + (k0 - region_.k0)) * size;
-      // A tile takes a few cache lines of each column, too far apart for the processor to foresee:
-      // those of the next tile are asked for now. Columns start anywhere in a line.
-      if (k1 < region_.k1)
-        for (size_t at = kCacheLine; at <= rows * size; at += kCacheLine)
-          __builtin_prefetch(column + rows * size + at - 1);
-      quant::to_f32(column, dtype, rows, rows_.data() + c * rows);
-    }
-    quant::transpose(rows_.data(), rows, cols, rows, out, cols);
+    const std::byte* first = held_.data() + (k0 - region_.k0) * size;
+    const size_t row_bytes = region_.rows() * size;
+    quant::turn_to_f32(first, row_bytes, dtype, cols, rows, rows_.data(), out);
     return {};
   }
   std::byte* target = reinterpret_cast<std::byte*>(out);

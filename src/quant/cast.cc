@@ -1,4 +1,5 @@
 // Casts between stored float types, by vectors. See kernels_ref.cc for the rule.
+#include <bit>
 #include <cassert>
 #include <cstring>
 
@@ -16,6 +17,7 @@ namespace phiquant::quant::HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR
 
 size_t widen_vectors(const std::byte*, DType, size_t, float*) { return 0; }
+size_t split_vectors(const float*, size_t, float*) { return 0; }
 size_t cast_vectors(const std::byte*, DType, size_t, std::byte*, DType, const CastLimits&,
                     CastStats&) {
   return 0;
@@ -260,6 +262,18 @@ size_t widen_vectors(const std::byte* in, DType from, size_t n, float* out) {
   return whole;
 }
 
+// One row of split_bf16_pairs().
+size_t split_vectors(const float* pairs, size_t n, float* out) {
+  const auto high = hn::Set(kUints, 0xffff0000u);
+  const size_t whole = n - n % kLanes;
+  for (size_t i = 0; i < whole; i += kLanes) {
+    const auto v = hn::BitCast(kUints, hn::LoadU(kFloats, pairs + i));
+    hn::StoreU(hn::BitCast(kFloats, hn::ShiftLeft<16>(v)), kFloats, out + i);
+    hn::StoreU(hn::BitCast(kFloats, hn::And(v, high)), kFloats, out + n + i);
+  }
+  return whole;
+}
+
 #endif  // HWY_TARGET == HWY_SCALAR
 
 }  // namespace phiquant::quant::HWY_NAMESPACE
@@ -270,6 +284,7 @@ namespace phiquant::quant {
 namespace {
 
 HWY_EXPORT(widen_vectors);
+HWY_EXPORT(split_vectors);
 HWY_EXPORT(cast_vectors);
 
 }  // namespace
@@ -281,6 +296,15 @@ void to_f32(const std::byte* in, DType from, size_t n, float* out) {
   }
   const size_t done = HWY_DYNAMIC_DISPATCH(widen_vectors)(in, from, n, out);
   to_f32_ref(in + done * 2, from, n - done, out + done);
+}
+
+void split_bf16_pairs(const float* pairs, size_t rows, size_t n, float* out) {
+  for (size_t r = 0; r < rows; ++r, pairs += n, out += 2 * n)
+    for (size_t i = HWY_DYNAMIC_DISPATCH(split_vectors)(pairs, n, out); i < n; ++i) {
+      const auto both = std::bit_cast<uint32_t>(pairs[i]);
+      out[i] = std::bit_cast<float>(both << 16);
+      out[n + i] = std::bit_cast<float>(both & 0xffff0000u);
+    }
 }
 
 void cast(const std::byte* in, DType from, size_t n, std::byte* out, DType to, CastRule rule,

@@ -19,6 +19,10 @@ namespace phiquant::quant {
 void to_f32(const std::byte* in, DType from, size_t n, float* out);
 void to_f32_ref(const std::byte* in, DType from, size_t n, float* out);
 
+// Rows of bf16 values that lie in pairs, [rows][n][2], to floats [rows][2][n]: what transposing
+// pairs as if they were floats leaves to do.
+void split_bf16_pairs(const float* pairs, size_t rows, size_t n, float* out);
+
 struct CastStats {
   uint64_t overflowed = 0;   // finite, but infinite or saturated after the cast
   uint64_t underflowed = 0;  // nonzero, but zero after an ieee cast, or raised by ort_fp16
@@ -40,6 +44,11 @@ void transpose(const float* in, size_t in_stride, size_t rows, size_t cols, floa
                size_t out_stride);
 void transpose_ref(const float* in, size_t in_stride, size_t rows, size_t cols, float* out,
                    size_t out_stride);
+
+// Widens and transposes n rows of k stored values (f32, f16 or bf16), `in_stride` bytes apart:
+// out[i * n + r] is value i of row r. `scratch` has room for n * k floats.
+void turn_to_f32(const std::byte* in, size_t in_stride, DType from, size_t n, size_t k,
+                 float* scratch, float* out);
 
 // Copies `rows` runs of `row_bytes` bytes, `in_stride` bytes apart, to places `out_stride` bytes
 // apart, past the caches where the target has such stores: for bytes that are not read again soon.

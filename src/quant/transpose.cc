@@ -167,6 +167,25 @@ void transpose(const float* in, size_t in_stride, size_t rows, size_t cols, floa
   HWY_DYNAMIC_DISPATCH(transpose_tile)(in, in_stride, rows, cols, out, out_stride);
 }
 
+void turn_to_f32(const std::byte* in, size_t in_stride, DType from, size_t n, size_t k,
+                 float* scratch, float* out) {
+  // Pairs of bf16 are turned over as if they were floats: half the work.
+  if (from == DType::bf16 && in_stride % sizeof(float) == 0 && k % 2 == 0 &&
+      reinterpret_cast<uintptr_t>(in) % alignof(float) == 0) {
+    transpose(reinterpret_cast<const float*>(in), in_stride / sizeof(float), n, k / 2, scratch, n);
+    split_bf16_pairs(scratch, k / 2, n, out);
+    return;
+  }
+  const size_t value_bytes = dtype_bits(from) / 8;
+  if (from == DType::f32 && in_stride % value_bytes == 0 &&
+      reinterpret_cast<uintptr_t>(in) % alignof(float) == 0) {
+    transpose(reinterpret_cast<const float*>(in), in_stride / sizeof(float), n, k, out, n);
+    return;
+  }
+  for (size_t r = 0; r < n; ++r) to_f32(in + r * in_stride, from, k, scratch + r * k);
+  transpose(scratch, k, n, k, out, n);
+}
+
 void copy_rows(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows, std::byte* out,
                size_t out_stride) {
   HWY_DYNAMIC_DISPATCH(copy_rows_past_caches)(in, in_stride, row_bytes, rows, out, out_stride);

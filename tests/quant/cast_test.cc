@@ -214,6 +214,48 @@ TEST(Transpose, EveryTargetAndShape) {
   });
 }
 
+TEST(SplitBf16Pairs, EveryBitPatternOnEveryTarget) {
+  constexpr size_t kRows = 3;
+  for (const size_t n : {1u, 16u, 21845u}) {
+    std::vector<uint16_t> halves(kRows * n * 2);
+    for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i * 40503);
+    std::vector<float> pairs(kRows * n), expected(kRows * n * 2), got = expected;
+    std::memcpy(pairs.data(), halves.data(), halves.size() * sizeof(uint16_t));
+    for (size_t r = 0; r < kRows; ++r)
+      for (size_t i = 0; i < 2 * n; ++i)
+        expected[(2 * r + i % 2) * n + i / 2] =
+            std::bit_cast<float>(static_cast<uint32_t>(halves[r * 2 * n + i]) << 16);
+    for_each_target([&](const std::string& target) {
+      quant::split_bf16_pairs(pairs.data(), kRows, n, got.data());
+      // NaNs too: bits are compared.
+      ASSERT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0)
+          << target << " " << n;
+    });
+  }
+}
+
+TEST(TurnToF32, EveryDtypeStrideAndTarget) {
+  std::vector<std::byte> in(65536);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::byte>(i * 37 % 113);  // no NaN
+  for_each_target([&](const std::string& target) {
+    for (const DType from : {DType::f32, DType::f16, DType::bf16})
+      for (const size_t n : {1u, 5u, 16u, 64u})
+        for (const size_t k : {1u, 2u, 31u, 32u, 64u})
+          for (const size_t gap : {0u, 1u, 2u, 4u})
+            for (const size_t phase : {0u, 2u}) {
+              const size_t stride = k * dtype_bits(from) / 8 + gap;
+              std::vector<float> scratch(n * k), row(k), got(n * k, -1.0f), expected(n * k);
+              for (size_t r = 0; r < n; ++r) {
+                quant::to_f32_ref(in.data() + phase + r * stride, from, k, row.data());
+                for (size_t i = 0; i < k; ++i) expected[i * n + r] = row[i];
+              }
+              quant::turn_to_f32(in.data() + phase, stride, from, n, k, scratch.data(), got.data());
+              ASSERT_EQ(got, expected) << target << " " << dtype_name(from) << " " << n << " x "
+                                       << k << " stride " << stride << " phase " << phase;
+            }
+  });
+}
+
 TEST(CopyRows, EveryTargetWhereverRowsStart) {
   alignas(64) std::array<std::byte, 8192> out{};
   std::vector<std::byte> in(4096);
