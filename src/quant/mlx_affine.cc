@@ -1,11 +1,14 @@
 #include "quant/mlx_affine.h"
 
+#include <bit>
 #include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/mlx_affine.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "quant/mlx_affine_scales-inl.h"
+#include "quant/mlx_pack-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace phiquant::quant::HWY_NAMESPACE {
@@ -13,195 +16,139 @@ namespace phiquant::quant::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 namespace spec = phiquant::quant::mlx_affine;
 
-using AffineF = hn::CappedTag<float, 16>;
-using AffineI = hn::RebindToSigned<AffineF>;
-using AffineB = hn::Rebind<uint8_t, AffineF>;
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+using AffineInts = hn::Vec<AffineI>;
 
-using AffineU = hn::RebindToUnsigned<AffineF>;
-constexpr size_t kAffineLanes = hn::MaxLanes(AffineF());
-constexpr size_t kAffineRun = 32;  // every group is a multiple of it
-constexpr size_t kLargestGroup = 128;
+// To nearest, halves to even; for what fits, which Highway's version does not rely on.
+HWY_INLINE AffineInts to_nearest(hn::Vec<AffineF> v) {
+#if HWY_TARGET <= HWY_AVX3
+  return AffineInts{_mm512_cvtps_epi32(v.raw)};
+#elif HWY_TARGET <= HWY_AVX2
+  return AffineInts{_mm256_cvtps_epi32(v.raw)};
+#else
+  return AffineInts{_mm_cvtps_epi32(v.raw)};
+#endif
+}
 
-// Groups whose ranges are found before the first one's codes: one after the other they would wait
-// for each other's reductions and divisions.
-constexpr size_t kBatch = 16;
+// Four vectors to bytes, saturated, in order. The instructions keep to their 128-bit blocks: block
+// b of the packed bytes has four bytes of block b of each vector.
+HWY_INLINE hn::Vec<hn::Repartition<uint8_t, AffineF>> narrow(AffineInts a, AffineInts b,
+                                                             AffineInts c, AffineInts d) {
+  const hn::Repartition<uint8_t, AffineF> d8;
+#if HWY_TARGET <= HWY_AVX3
+  const __m512i bytes =
+      _mm512_packus_epi16(_mm512_packs_epi32(a.raw, b.raw), _mm512_packs_epi32(c.raw, d.raw));
+  alignas(64) constexpr int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  return hn::BitCast(d8, AffineInts{_mm512_permutexvar_epi32(_mm512_load_si512(kOrder), bytes)});
+#elif HWY_TARGET <= HWY_AVX2
+  const __m256i bytes =
+      _mm256_packus_epi16(_mm256_packs_epi32(a.raw, b.raw), _mm256_packs_epi32(c.raw, d.raw));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  return hn::BitCast(d8, AffineInts{_mm256_permutevar8x32_epi32(bytes, order)});
+#else
+  return hn::BitCast(d8, AffineInts{_mm_packus_epi16(_mm_packs_epi32(a.raw, b.raw),
+                                                     _mm_packs_epi32(c.raw, d.raw))});
+#endif
+}
+#endif
 
-struct Batch {
-  HWY_ALIGN float lo[kBatch], hi[kBatch], scale[kBatch], bias[kBatch], reciprocal[kBatch];
+constexpr size_t kFour = 4 * kAffineLanes;  // values in four vectors
+
+struct FourVectors {
+  hn::Vec<AffineF> a, b, c, d;
 };
 
-struct RangeLanes {
-  hn::Vec<AffineF> lo, hi;
-};
-
-// The extremes of n values, a lane each: the same in any order.
-HWY_INLINE RangeLanes range_lanes(const float* x, size_t n) {
-  const AffineF d;
-  auto lo = hn::LoadU(d, x), hi = lo;
-  for (size_t i = kAffineLanes; i < n; i += kAffineLanes) {
-    const auto v = hn::LoadU(d, x + i);
-    lo = hn::Min(lo, v);
-    hi = hn::Max(hi, v);
-  }
-  return {lo, hi};
+// How far quotients are from the integers that are their codes.
+HWY_INLINE hn::Vec<AffineF> distance_of(hn::Vec<AffineF> q, hn::Vec<AffineF> code) {
+  return hn::Abs(hn::Sub(q, code));
 }
 
-#if HWY_TARGET != HWY_SCALAR
-// Lane i of the result: op over all lanes of v[i].
-template <class Op>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> reduce_four(const hn::Vec<AffineF> (&v)[4],
-                                                        const Op& op) {
-  const AffineF d;
-  const hn::RepartitionToWide<AffineF> pairs;
-  const auto ab = hn::BitCast(
-      pairs, op(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1])));
-  const auto cd = hn::BitCast(
-      pairs, op(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3])));
-  const auto blocks = op(hn::BitCast(d, hn::InterleaveLower(pairs, ab, cd)),
-                         hn::BitCast(d, hn::InterleaveUpper(pairs, ab, cd)));
-  if constexpr (kAffineLanes == 4) {
-    return blocks;
-  } else {
-    const hn::Half<AffineF> half;
-    const auto fewer = op(hn::LowerHalf(half, blocks), hn::UpperHalf(half, blocks));
-    if constexpr (kAffineLanes == 8) {
-      return fewer;
-    } else {
-      const hn::Half<decltype(half)> quarter;
-      return op(hn::LowerHalf(quarter, fewer), hn::UpperHalf(quarter, fewer));
-    }
-  }
-}
-#endif
-
-// Ranges of groups [first, first + kBatch); the last one again where there are fewer.
-HWY_INLINE void find_ranges(const float* x, size_t n, size_t first, size_t groups, Batch& batch) {
-  const auto range_of = [&](size_t i) HWY_ATTR {
-    return range_lanes(x + (first + i < groups ? first + i : groups - 1) * n, n);
-  };
-#if HWY_TARGET == HWY_SCALAR
-  for (size_t i = 0; i < kBatch; ++i) {
-    const RangeLanes range = range_of(i);
-    batch.lo[i] = hn::GetLane(range.lo);
-    batch.hi[i] = hn::GetLane(range.hi);
-  }
-#else
-  const hn::CappedTag<float, 4> d4;
-  for (size_t i = 0; i < kBatch; i += 4) {
-    const RangeLanes r[4] = {range_of(i), range_of(i + 1), range_of(i + 2), range_of(i + 3)};
-    const hn::Vec<AffineF> lo[4] = {r[0].lo, r[1].lo, r[2].lo, r[3].lo};
-    const hn::Vec<AffineF> hi[4] = {r[0].hi, r[1].hi, r[2].hi, r[3].hi};
-    hn::Store(reduce_four(lo, [](auto a, auto b) HWY_ATTR { return hn::Min(a, b); }), d4,
-              batch.lo + i);
-    hn::Store(reduce_four(hi, [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); }), d4,
-              batch.hi + i);
-  }
-#endif
-}
-
-// spec::affine_of, a group a lane. The signs of zeros do not matter: an edge is 0 only where both
-// extremes are.
-HWY_INLINE void find_scales(float max_code, Batch& batch) {
-  const AffineF d;
-  const auto zero = hn::Zero(d);
-  for (size_t i = 0; i < kBatch; i += kAffineLanes) {
-    const auto lo = hn::Load(d, batch.lo + i), hi = hn::Load(d, batch.hi + i);
-    const auto negative = hn::Gt(hn::Abs(lo), hn::Abs(hi));
-    const auto magnitude =
-        hn::Max(hn::Div(hn::Sub(hi, lo), hn::Set(d, max_code)), hn::Set(d, 1e-7f));
-    const auto scale = hn::IfThenElse(negative, magnitude, hn::Neg(magnitude));
-    const auto edge = hn::IfThenElse(negative, lo, hi);
-    const auto distance = hn::Round(hn::Div(edge, scale));
-    const auto none = hn::Eq(distance, zero);
-    const auto result = hn::IfThenElse(none, scale, hn::Div(edge, distance));
-    hn::Store(result, d, batch.scale + i);
-    hn::Store(hn::IfThenElse(none, zero, edge), d, batch.bias + i);
-    hn::Store(hn::Div(hn::Set(d, 1.0f), result), d, batch.reciprocal + i);
-  }
-}
-
-// `count` scales or biases of a batch, one after the other.
-HWY_INLINE void store_floats(const float* values, size_t count, DType to, std::byte* out) {
-  if (to == DType::f32) {
-    std::memcpy(out, values, count * sizeof(float));
-  } else if (to == DType::f16) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
-    const hn::Rebind<hwy::float16_t, AffineF> d16;
-    HWY_ALIGN hwy::float16_t halves[kBatch];
-    for (size_t i = 0; i < kBatch; i += kAffineLanes)
-      hn::Store(hn::DemoteTo(d16, hn::Load(AffineF(), values + i)), d16, halves + i);
-    std::memcpy(out, halves, count * sizeof(uint16_t));
-#else
-    for (size_t i = 0; i < count; ++i) spec::store_float(values[i], DType::f16, out + 2 * i);
-#endif
-  } else {
-    const AffineU du;
-    const hn::Rebind<uint16_t, AffineU> d16;
-    HWY_ALIGN uint16_t halves[kBatch];
-    for (size_t i = 0; i < kBatch; i += kAffineLanes) {
-      const auto u = hn::BitCast(du, hn::Load(AffineF(), values + i));
-      const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(du, 1u));
-      const auto up = hn::Add(hn::Add(u, hn::Set(du, 0x7fffu)), odd);
-      hn::Store(hn::TruncateTo(d16, hn::ShiftRight<16>(up)), d16, halves + i);
-    }
-    std::memcpy(out, halves, count * sizeof(uint16_t));
-  }
-}
-
-// A quotient clamped to codes, and its code in the low byte of the result.
+// The codes below 2^kBits of quotients, which are at least -0.5, and how far the furthest one is
+// from its code.
 template <unsigned kBits>
-HWY_INLINE hn::Vec<AffineF> clamped(hn::Vec<AffineF> q) {
+HWY_INLINE hn::Vec<AffineF> round_four(const FourVectors& q, uint8_t* codes) {
   const AffineF d;
-  return hn::Min(hn::Max(q, hn::Zero(d)), hn::Set(d, static_cast<float>((1u << kBits) - 1)));
-}
-constexpr float kToInteger = 0x1p23f;  // adding it leaves the integer, halves to even
-
-HWY_INLINE void store_codes(hn::Vec<AffineF> sum, uint8_t* codes) {
-  const AffineB db;
-  const auto bits = hn::BitCast(AffineU(), sum);
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  hn::StoreU(hn::Vec<AffineB>{_mm512_cvtepi32_epi8(bits.raw)}, db, codes);
+  constexpr auto kMaxCode = static_cast<uint8_t>((1u << kBits) - 1);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  const hn::Repartition<uint8_t, AffineF> d8;
+  const auto i = to_nearest(q.a), j = to_nearest(q.b), k = to_nearest(q.c), l = to_nearest(q.d);
+  hn::StoreU(hn::Min(narrow(i, j, k, l), hn::Set(d8, kMaxCode)), d8, codes);
+  return hn::Max(
+      hn::Max(distance_of(q.a, hn::ConvertTo(d, i)), distance_of(q.b, hn::ConvertTo(d, j))),
+      hn::Max(distance_of(q.c, hn::ConvertTo(d, k)), distance_of(q.d, hn::ConvertTo(d, l))));
 #else
-  hn::StoreU(hn::TruncateTo(db, bits), db, codes);
-#endif
-}
-
-template <unsigned kBits>
-HWY_NOINLINE void divided_codes(const float* x, size_t n, float scale, float bias, uint8_t* codes) {
-  const AffineF d;
-  for (size_t i = 0; i < n; i += kAffineLanes) {
-    const auto q = hn::Div(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, bias)), hn::Set(d, scale));
-    store_codes(hn::Add(clamped<kBits>(q), hn::Set(d, kToInteger)), codes + i);
-  }
-}
-
-// Quotients are below 2^(kBits + 1): a range is at most twice the edge or, where both extremes have
-// one sign, the distance at least 1. From a reciprocal they are off by less than 2^(kBits - 21);
-// only groups in which one comes as close as four times this to a half are divided.
-template <unsigned kBits>
-HWY_INLINE void find_codes(const float* x, size_t n, float scale, float bias, float reciprocal,
-                           uint8_t* codes) {
-  const AffineF d;
-  constexpr float kNearHalf = 0.5f - 1.0f / static_cast<float>(1u << (19 - kBits));
-  const auto to_integer = hn::Set(d, kToInteger);
+  const AffineB d8;
+  const AffineU du;
+  const auto to_integer = hn::Set(d, 0x1.8p23f);  // adding it leaves the integer, halves to even
   auto furthest = hn::Zero(d);
-  for (size_t run = 0; run < n; run += kAffineRun)
-    for (size_t i = run; i < run + kAffineRun; i += kAffineLanes) {
-      const auto v = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, bias));
-      const auto q = clamped<kBits>(hn::Mul(v, hn::Set(d, reciprocal)));
-      const auto sum = hn::Add(q, to_integer);
-      furthest = hn::Max(furthest, hn::Abs(hn::Sub(q, hn::Sub(sum, to_integer))));
-      store_codes(sum, codes + i);
-    }
-  if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Lt(furthest, hn::Set(d, kNearHalf)))))
-    divided_codes<kBits>(x, n, scale, bias, codes);
+  for (const auto& v : {q.a, q.b, q.c, q.d}) {
+    const auto sum = hn::Add(v, to_integer);
+    furthest = hn::Max(furthest, distance_of(v, hn::Sub(sum, to_integer)));
+    const auto code = hn::And(hn::BitCast(du, sum), hn::Set(du, 0x3fffffu));
+    hn::StoreU(hn::TruncateTo(d8, hn::Min(code, hn::Set(du, uint32_t{kMaxCode}))), d8, codes);
+    codes += kAffineLanes;
+  }
+  return furthest;
+#endif
+}
+
+// Two vectors of a group, less its bias.
+struct FromBias {
+  hn::Vec<AffineF> a, b;
+
+  HWY_INLINE FromBias(const float* x, float bias)
+      : a(hn::Sub(hn::LoadU(AffineF(), x), hn::Set(AffineF(), bias))),
+        b(hn::Sub(hn::LoadU(AffineF(), x + kAffineLanes), hn::Set(AffineF(), bias))) {}
+};
+
+// Where four vectors are: two at x, two at y, which may be in another group.
+struct Place {
+  const float *x, *y;
+  size_t group_x, group_y;
+};
+
+template <unsigned kBits>
+HWY_NOINLINE void divided_codes(const Place& at, const Batch& batch, uint8_t* codes) {
+  const AffineF d;
+  const FromBias v(at.x, batch.bias[at.group_x]), w(at.y, batch.bias[at.group_y]);
+  const auto by = hn::Set(d, batch.scale[at.group_x]), wy = hn::Set(d, batch.scale[at.group_y]);
+  round_four<kBits>({hn::Div(v.a, by), hn::Div(v.b, by), hn::Div(w.a, wy), hn::Div(w.b, wy)},
+                    codes);
+}
+
+// The codes of the groups of n values at x; room for a whole number of four vectors.
+//
+// Quotients are not negative, or, where the scale is the least one and the bias 0, at least -0.5;
+// they are below 2^(kBits + 1): a range is at most twice the edge or, where both extremes have one
+// sign, the distance at least 1. From a reciprocal they are off by three roundings, less than
+// 2^(kBits - 21); only vectors in which one comes as close as this to a half are divided.
+template <unsigned kBits>
+HWY_INLINE void find_codes(const float* x, size_t n, const Batch& batch, uint8_t* codes) {
+  const AffineF d;
+  const auto near_half = hn::Set(d, 0.5f - 1.0f / static_cast<float>(1u << (21 - kBits)));
+  const size_t values = batch.count * n;
+  const auto shift = static_cast<unsigned>(std::countr_zero(n));
+  for (size_t i = 0; i < values; i += kFour) {
+    // There may be an odd number of half vectors: the last one is then done twice.
+    const size_t half = i + kFour / 2, j = half < values ? half : i;
+    const Place at = {x + i, x + j, i >> shift, j >> shift};
+    const FromBias v(at.x, batch.bias[at.group_x]), w(at.y, batch.bias[at.group_y]);
+    const auto by = hn::Set(d, batch.reciprocal[at.group_x]);
+    const auto wy = hn::Set(d, batch.reciprocal[at.group_y]);
+    const FourVectors q = {hn::Mul(v.a, by), hn::Mul(v.b, by), hn::Mul(w.a, wy), hn::Mul(w.b, wy)};
+    const auto furthest = round_four<kBits>(q, codes + i);
+    if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Lt(furthest, near_half))))
+      divided_codes<kBits>(at, batch, codes + i);
+  }
 }
 
 // n codes, a multiple of 32.
 template <unsigned kBits>
 HWY_INLINE void pack_bytes(const uint8_t* codes, size_t n, std::byte* out) {
   using Word = std::conditional_t<kBits == 2, uint32_t, uint16_t>;
-  if constexpr (kBits == 2 || kBits == 4) {
+  if constexpr (kBits == 8) {
+    std::memcpy(out, codes, n);
+  } else if constexpr (kBits == 2 || kBits == 4) {
     constexpr size_t kPerByte = 8 / kBits;
     const hn::CappedTag<Word, kAffineRun / kPerByte> d;
     const hn::Rebind<uint8_t, decltype(d)> bytes;
@@ -213,8 +160,21 @@ HWY_INLINE void pack_bytes(const uint8_t* codes, size_t n, std::byte* out) {
       hn::StoreU(hn::TruncateTo(bytes, v), bytes, reinterpret_cast<uint8_t*>(out + i / kPerByte));
     }
   } else {
-    pack_codes<kBits>(codes, n, out);
+    size_t done = 0;
+#if HWY_TARGET != HWY_SCALAR
+    done = pack_vectors<kBits>(codes, n, out);
+#endif
+    pack_codes<kBits>(codes + done, n - done, out + done * kBits / 8);
   }
+}
+
+// Groups whose scales are out of bounds, by the specification.
+HWY_NOINLINE void encode_unusual(const float* x, const Batch& batch, const RowParams& p,
+                                 const RowLayout& l, std::byte* const (&at)[3]) {
+  for (size_t i = 0; i < batch.count; ++i)
+    if (!(std::fabs(batch.scale[i]) >= kLeastScale && std::fabs(batch.scale[i]) <= kLargestScale))
+      spec::encode_group_ref(x + i * p.group_size, p.group_size, p, at[0] + i * l.block_bytes[0],
+                             at[1] + i * l.block_bytes[1], at[2] + i * l.block_bytes[2]);
 }
 
 template <unsigned kBits>
@@ -222,25 +182,26 @@ void encode_affine_bits(const RowTile& tile, const RowParams& p, const RowPlanes
   const RowLayout l = spec::layout(p);
   const size_t n = p.group_size, groups = tile.n_rows * tile.k / n;
   HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
-  Batch batch;
-  for (size_t first = 0; first < groups; first += kBatch) {
-    const size_t count = groups - first < kBatch ? groups - first : kBatch;
-    const float* const x = tile.x + first * n;
-    find_ranges(tile.x, n, first, groups, batch);
+  Batch batches[2];
+  const auto prepare = [&](size_t first) HWY_ATTR {
+    Batch& batch = batches[first / kBatch % 2];
+    batch.count = groups - first < kBatch ? groups - first : kBatch;
+    find_ranges(tile.x + first * n, n, batch);
     find_scales(static_cast<float>((1u << kBits) - 1), batch);
-    for (size_t i = 0; i < count; ++i)
-      find_codes<kBits>(x + i * n, n, batch.scale[i], batch.bias[i], batch.reciprocal[i],
-                        codes + i * n);
+  };
+  prepare(0);
+  for (size_t first = 0; first < groups; first += kBatch) {
+    // One batch ahead, so that codes need not wait for the divisions.
+    if (first + kBatch < groups) prepare(first + kBatch);
+    const Batch& batch = batches[first / kBatch % 2];
+    const float* const x = tile.x + first * n;
     std::byte* const at[3] = {out[0] + first * l.block_bytes[0], out[1] + first * l.block_bytes[1],
                               out[2] + first * l.block_bytes[2]};
-    pack_bytes<kBits>(codes, count * n, at[0]);
-    store_floats(batch.scale, count, p.scale_dtype, at[1]);
-    store_floats(batch.bias, count, p.scale_dtype, at[2]);
-    for (size_t i = 0; i < count; ++i)
-      // Elsewhere a quotient may be NaN, or a reciprocal imprecise.
-      if (!(std::fabs(batch.scale[i]) >= 0x1p-100f && std::fabs(batch.scale[i]) <= 0x1p100f))
-        spec::encode_group_ref(x + i * n, n, p, at[0] + i * l.block_bytes[0],
-                               at[1] + i * l.block_bytes[1], at[2] + i * l.block_bytes[2]);
+    find_codes<kBits>(x, n, batch, codes);
+    pack_bytes<kBits>(codes, batch.count * n, at[0]);
+    store_floats(batch.scale, batch.count, p.scale_dtype, at[1]);
+    store_floats(batch.bias, batch.count, p.scale_dtype, at[2]);
+    if (HWY_UNLIKELY(!batch.usual)) encode_unusual(x, batch, p, l, at);
   }
 }
 
@@ -248,47 +209,48 @@ void encode_affine(const RowTile& tile, const RowParams& p, const RowPlanes& out
   with_bits(p.bits, [&]<unsigned kBits>() { encode_affine_bits<kBits>(tile, p, out); });
 }
 
-// n packed codes, a multiple of 32, to one a byte.
+// 32 values from their codes, packed at `in`, of which two pieces of 16 bytes are read.
 template <unsigned kBits>
-HWY_INLINE void unpack_bytes(const std::byte* packed, size_t n, uint8_t* codes) {
-  if constexpr (kBits == 4) {
-    const hn::CappedTag<uint16_t, kAffineRun / 2> d;
-    const hn::Rebind<uint8_t, decltype(d)> bytes;
-    for (size_t i = 0; i < n; i += 2 * hn::MaxLanes(d)) {
-      const auto v =
-          hn::PromoteTo(d, hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(packed + i / 2)));
-      hn::StoreU(hn::And(hn::Or(v, hn::ShiftLeft<4>(v)), hn::Set(d, uint16_t{0x0f0f})), d,
-                 reinterpret_cast<uint16_t*>(codes + i));
-    }
-  } else {
-    unpack_codes<kBits>(packed, n, codes);
+HWY_INLINE void decode_run(const std::byte* in, hn::Vec<AffineF> scale, hn::Vec<AffineF> bias,
+                           float* x) {
+  const AffineF d;
+  const AffineI di;
+#if HWY_TARGET == HWY_SCALAR
+  uint8_t codes[kAffineRun];
+  unpack_run<kBits>(in, codes);
+#endif
+  for (size_t i = 0; i < kAffineRun; i += kAffineLanes) {
+#if HWY_TARGET == HWY_SCALAR
+    const auto code = hn::Set(di, int32_t{codes[i]});
+#else
+    const auto code = [&]() HWY_ATTR {
+      if constexpr (kBits == 8)
+        return hn::PromoteTo(di, hn::LoadU(AffineB(), reinterpret_cast<const uint8_t*>(in) + i));
+      else
+        return unpack_lanes<kBits>(di, in + i / 16 * (2 * kBits), i % 16);
+    }();
+#endif
+    hn::StoreU(hn::Add(hn::Mul(hn::ConvertTo(d, code), scale), bias), d, x + i);
   }
 }
 
 template <unsigned kBits>
 void decode_affine_bits(const RowPlanesView& in, size_t n_values, const RowParams& p, float* x) {
   const AffineF d;
-  const AffineI di;
-  const AffineB db;
   const RowLayout l = spec::layout(p);
-  const size_t n = p.group_size, groups = n_values / n;
-  HWY_ALIGN uint8_t unpacked[kBatch * kLargestGroup];
-  for (size_t first = 0; first < groups; first += kBatch) {
-    const size_t count = groups - first < kBatch ? groups - first : kBatch;
-    const std::byte* const packed = in[0] + first * l.block_bytes[0];
-    const uint8_t* codes = unpacked;
-    if constexpr (kBits == 8)
-      codes = reinterpret_cast<const uint8_t*>(packed);
-    else
-      unpack_bytes<kBits>(packed, count * n, unpacked);
-    for (size_t g = first; g < first + count; ++g, codes += n) {
-      const auto scale = hn::Set(d, spec::load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
-      const auto bias = hn::Set(d, spec::load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
-      for (size_t run = 0; run < n; run += kAffineRun)
-        for (size_t i = run; i < run + kAffineRun; i += kAffineLanes) {
-          const auto code = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(db, codes + i)));
-          hn::StoreU(hn::Add(hn::Mul(code, scale), bias), d, x + g * n + i);
-        }
+  constexpr size_t kRunBytes = kAffineRun / 8 * kBits, kReadBytes = 2 * kBits + 16;
+  const std::byte *codes = in[0], *const end = codes + n_values / kAffineRun * kRunBytes;
+  for (size_t g = 0; g < n_values / p.group_size; ++g) {
+    const auto scale = hn::Set(d, spec::load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
+    const auto bias = hn::Set(d, spec::load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
+    for (size_t i = 0; i < p.group_size; i += kAffineRun, codes += kRunBytes, x += kAffineRun) {
+      if (HWY_LIKELY(kBits == 8 || end - codes >= static_cast<ptrdiff_t>(kReadBytes))) {
+        decode_run<kBits>(codes, scale, bias, x);
+      } else {
+        std::byte last[kReadBytes] = {};
+        std::memcpy(last, codes, kRunBytes);
+        decode_run<kBits>(last, scale, bias, x);
+      }
     }
   }
 }

@@ -17,6 +17,7 @@
 #include "quant/mlx_affine.h"
 #include "quant/mlx_bits.h"
 #include "quant/mlx_fp.h"
+#include "row_run.h"
 #include "simd_targets.h"
 
 namespace phiquant::test {
@@ -115,6 +116,26 @@ TEST(Mlx, PackingIsABitStream) {
           << bits << " bits, bit " << i;
     EXPECT_EQ(std::memcmp(codes, back, 32), 0) << bits;
   }
+}
+
+// Whole and part batches of groups, in every width and group size; bf16 weights, whose quotients
+// often lie half-way between two codes.
+TEST(Mlx, EveryCountOfGroupsIsTheReferenceOnEveryTarget) {
+  const RowScheme& scheme = *find_row_scheme(RowFamily::mlx, "affine");
+  unsigned seed = 1;
+  for (const uint32_t group : {32u, 64u, 128u})
+    for (const uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u})
+      for (const size_t groups : {1u, 2u, 3u, 15u, 17u, 33u}) {
+        const RowParams params{bits, group, DType::bf16};
+        std::vector<float> x = varied_rows(groups * group, ++seed);
+        for (float& v : x) v = f32_from_bf16(bf16_from_f32(v));
+        const RowTile tile{x.data(), 1, x.size(), nullptr};
+        const RowBytes wanted = encode_rows(scheme, params, scheme.encode_ref, tile);
+        for_each_target([&](const std::string& target) {
+          EXPECT_TRUE(encode_rows(scheme, params, scheme.encode, tile) == wanted)
+              << target << ": " << groups << " groups of " << group << ", " << bits << " bits";
+        });
+      }
 }
 
 // Any codes, and scales of every kind of number.

@@ -49,8 +49,8 @@ inline std::vector<float> varied_rows(size_t n, unsigned seed) {
 using RowBytes = std::array<std::string, kMaxRowPlanes>;
 
 // The planes that `encode` writes; a byte more than it may write stays as it was.
-inline RowBytes encode_rows(const RowScheme& scheme, RowEncode encode, const RowTile& tile) {
-  const RowParams params = row_params_of(scheme);
+inline RowBytes encode_rows(const RowScheme& scheme, const RowParams& params, RowEncode encode,
+                            const RowTile& tile) {
   RowBytes bytes;
   RowPlanes planes = {};
   for (size_t p = 0; p < kMaxRowPlanes; ++p) {
@@ -60,6 +60,9 @@ inline RowBytes encode_rows(const RowScheme& scheme, RowEncode encode, const Row
   }
   encode(tile, params, planes);
   return bytes;
+}
+inline RowBytes encode_rows(const RowScheme& scheme, RowEncode encode, const RowTile& tile) {
+  return encode_rows(scheme, row_params_of(scheme), encode, tile);
 }
 
 }  // namespace phiquant::test
