@@ -1,5 +1,7 @@
 #include "model/gguf_config.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "wire/gguf_header.h"
 #include "wire/gguf_names.h"
+#include "wire/gguf_types.h"
 #include "wire/onnx_strip_context.h"
 
 namespace phiquant {
@@ -26,6 +29,17 @@ constexpr Family kFamilies[] = {
     {"phi3", "Phi3ForCausalLM", "phi3", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
     {"phimoe", "PhiMoEForCausalLM", "phimoe", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
 };
+
+// GGUF stores float32 what a config states in decimals: the shortest decimal that is read as the
+// same float32 (1.03, not 1.0299999713897705). A number that is no float32 as it is.
+double as_stated(double number) {
+  const auto x = static_cast<float>(number);
+  if (!std::isfinite(x) || static_cast<double>(x) != number) return number;
+  std::array<char, 32> text;
+  const auto end = std::to_chars(text.begin(), text.end(), x).ptr;
+  std::from_chars(text.begin(), end, number);
+  return number;
+}
 
 class ConfigMaker {
  public:
@@ -74,7 +88,7 @@ Result<void> ConfigMaker::sizes() {
   config_["vocab_size"] = embedding->shape[0];
   const auto eps = gguf_number(model_.metadata, key(family_.gguf_eps_key));
   if (!eps) return corrupt(fmt::format("key '{}' is missing", key(family_.gguf_eps_key)));
-  config_[family_.eps_key] = *eps;
+  config_[family_.eps_key] = as_stated(*eps);
   if (const auto window = gguf_unsigned(model_.metadata, key("attention.sliding_window"));
       window && *window > 0)
     config_["sliding_window"] = *window;
@@ -88,16 +102,19 @@ Result<void> ConfigMaker::sizes() {
 Result<json> ConfigMaker::factors(const char* name) const {
   const GgufTensor* tensor = find_gguf_tensor(model_, name);
   constexpr uint64_t kMost = 4096;
-  if (!tensor || tensor->shape.size() != 1 || tensor->shape[0] > kMost ||
-      tensor->floats.dtype != DType::f32)
+  if (!tensor || tensor->type_id != kGgmlF32 || tensor->shape.size() != 1 ||
+      tensor->shape[0] > kMost)
     return corrupt(fmt::format("tensor '{}' is missing, or no float32 vector", name));
   std::vector<float> values(tensor->shape[0]);
   PHIQUANT_TRY(tensor->bytes->read(0, std::as_writable_bytes(std::span(values))));
-  return json(values);
+  json list = json::array();
+  for (const float value : values) list.push_back(as_stated(value));
+  return list;
 }
 
 Result<void> ConfigMaker::rope() {
-  config_["rope_theta"] = gguf_number(model_.metadata, key("rope.freq_base")).value_or(10000);
+  config_["rope_theta"] =
+      as_stated(gguf_number(model_.metadata, key("rope.freq_base")).value_or(10000));
   PHIQUANT_ASSIGN(const uint64_t heads, number("attention.head_count"));
   PHIQUANT_ASSIGN(const uint64_t hidden, number("embedding_length"));
   if (heads == 0 || hidden % heads != 0)
@@ -121,7 +138,7 @@ Result<void> ConfigMaker::rope() {
   const double made =
       growth <= 1 ? 1 : std::sqrt(1 + std::log(growth) / std::log(static_cast<double>(original)));
   if (stated && static_cast<float>(*stated) != static_cast<float>(made))
-    scaling["attention_factor"] = *stated;
+    scaling["attention_factor"] = as_stated(*stated);
   config_["rope_scaling"] = std::move(scaling);
   return {};
 }

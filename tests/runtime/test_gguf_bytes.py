@@ -187,6 +187,17 @@ class Input(unittest.TestCase):
             ids = [set(i) if isinstance(i, list) else {i} for i in ids]
             self.assertLessEqual(ids[0], ids[1])
 
+    def test_config_from_gguf_is_the_checkpoints(self):
+        """Rope factors are float32 in GGUF and decimals in config.json."""
+        for checkpoint in ("phi3-tiny", "phi4-tiny"):
+            source = genai_graph.checkpoint(checkpoint)
+            a, b = (json.loads((support.quantize(model, "--format", "mlx", "-p", "int4") / "config.json").read_text())
+                    for model in (convert(checkpoint, "--scheme", "q8_0"), source))
+            for key in ("long_factor", "short_factor"):
+                self.assertEqual(json.dumps(a["rope_scaling"][key]), json.dumps(b["rope_scaling"][key]))
+            self.assertEqual(a["rms_norm_eps"], b["rms_norm_eps"])
+            self.assertEqual(a["rope_theta"], b["rope_theta"])
+
     def test_codes_are_kept(self):
         """Q4_0 and Q8_0 have the grid of MatMulNBits: what it holds is what the file held, bit by bit."""
         for scheme, precision, options in (("q4_0", "int4", ()), ("q4_0", "int4", ("--imatrix", Imatrix.FILE)),
