@@ -52,9 +52,13 @@ Split split_of(const GgufHeader& header) {
 
 // The names of all parts, from the name of one.
 Result<std::vector<fs::path>> part_paths(const fs::path& path, const Split& split) {
+  if (split.count > kMaxParts || split.no >= split.count)
+    return Error{Errc::corrupt,
+                 fmt::format("{}: says it is part {} of {}, wanted one of at most {}",
+                             printable(path.string()), split.no + 1, split.count, kMaxParts)};
   const std::string name = path.filename().string(),
                     ending = gguf_split_name("", split.no, split.count);
-  if (split.count > kMaxParts || split.no >= split.count || !name.ends_with(ending))
+  if (!name.ends_with(ending))
     return Error{Errc::corrupt,
                  fmt::format("{}: is part {} of {} of a split model; wanted a name that ends in "
                              "'{}' (rename it back)",
@@ -96,6 +100,7 @@ Result<void> add_tensors(GgufModel& model, const Part& part, GgufFloats floats,
 bool looks_like_gguf(const fs::path& path) {
   std::error_code status;
   if (!fs::is_regular_file(path, status)) return false;
+  if (path.extension() == ".gguf") return true;  // a damaged one, too
   const auto file = InputFile::open(path);
   if (!file || (*file)->size_bytes() < 4) return false;
   std::array<std::byte, 4> head;

@@ -8,7 +8,7 @@
 
 namespace phiquant {
 
-// Whether the path is a file that begins as GGUF files do.
+// Whether the path is a file that begins as GGUF files do, or is named .gguf.
 bool looks_like_gguf(const std::filesystem::path& path);
 
 // Reads headers only. `floats` says how tensors are decoded; null: GgufTensor::floats stays empty.

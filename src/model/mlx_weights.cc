@@ -102,7 +102,8 @@ Result<void> Module::check_stated(const Mode& mode, const ConfigView& stated) co
       fmt::format("is {} with {} bits in groups of {}, config.json says {} with {} bits in groups "
                   "of {}",
                   mode.scheme->name, mode.params.bits, mode.params.group_size,
-                  printable(name.value_or("affine")), bits.value_or(0), group.value_or(0)));
+                  printable(name.value_or("affine")), bits.value_or(mode.params.bits),
+                  group.value_or(mode.params.group_size)));
 }
 
 Result<void> Module::check_part(const FoundTensor& part, DType dtype, const Shape& shape) const {
@@ -176,10 +177,12 @@ Result<void> join_mlx_tensors(const Architecture& arch, const Decoder& decoder,
   for (const FoundTensor& tensor : found) {
     const std::string& name = tensor.entry.name;
     if (tensor.entry.dtype != DType::u32 || !name.ends_with(kWeight)) continue;
+    const uint64_t width = width_of(arch, decoder, name);
+    if (width == 0) continue;  // left for the check of names
     const std::string path = name.substr(0, name.size() - kWeight.size());
     PHIQUANT_ASSIGN(const auto stated, stated_mode(quantization, path));
     const Module module(tensor, part(path, kScales), part(path, kBiases));
-    PHIQUANT_ASSIGN(FoundTensor one, module.join(width_of(arch, decoder, name), stated));
+    PHIQUANT_ASSIGN(FoundTensor one, module.join(width, stated));
     (void)part(path, kWeight);
     joined.push_back(std::move(one));
   }

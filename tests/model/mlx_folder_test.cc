@@ -153,6 +153,150 @@ TEST(MlxFolder, ShapesThatDoNotFit) {
   EXPECT_EQ(outcome(mlx), "corrupt: " + kDownHere + "has .biases, which its mode has not");
 }
 
+TEST(MlxFolder, RanksThatDoNotFit) {
+  TinyMlx mlx;
+  mlx.add(kDown + ".weight", {64}, "U32");
+  EXPECT_EQ(
+      outcome(mlx),
+      "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape [64] with "
+      "scales [64, 1] for rows of 32: no whole number of bits and values in a group");
+  mlx = {};
+  mlx.add(kDown + ".scales", {64});
+  EXPECT_EQ(
+      outcome(mlx),
+      "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape [64, 4] "
+      "with scales [64] for rows of 32: no whole number of bits and values in a group");
+  mlx = {};
+  mlx.add(kDown + ".weight", {64, 0}, "U32");
+  EXPECT_EQ(
+      outcome(mlx),
+      "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape [64, 0] "
+      "with scales [64, 1] for rows of 32: no whole number of bits and values in a group");
+  mlx = {};
+  mlx.add(kDown + ".scales", {64, 0});
+  EXPECT_EQ(
+      outcome(mlx),
+      "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape [64, 4] "
+      "with scales [64, 0] for rows of 32: no whole number of bits and values in a group");
+  mlx = {};
+  mlx.add(kDown + ".weight", {1, 64, 4}, "U32");
+  EXPECT_EQ(
+      outcome(mlx),
+      "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape [1, 64, "
+      "4] with scales [64, 1] for rows of 32: no whole number of bits and values in a group");
+  mlx = {};
+  mlx.add(kDown + ".weight", {63, 4}, "U32");  // rows
+  mlx.add(kDown + ".scales", {63, 1});
+  mlx.add(kDown + ".biases", {63, 1});
+  EXPECT_EQ(outcome(mlx),
+            "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': shape "
+            "[63, 32], config.json wants [64, 32]");
+}
+
+TEST(MlxFolder, QuantizedTensorsThatTheArchitectureHasNot) {
+  TinyMlx mlx;
+  mlx.matrix("model.layers.0.mlp.extra_proj", {64, 32});
+  EXPECT_EQ(outcome(mlx),
+            "corrupt: F: 3 tensors are not of Phi3ForCausalLM as config.json describes it: "
+            "'model.layers.0.mlp.extra_proj.biases', 'model.layers.0.mlp.extra_proj.scales', "
+            "'model.layers.0.mlp.extra_proj.weight'");
+  mlx = {};
+  mlx.add("model.norm.scales", {64});
+  EXPECT_EQ(outcome(mlx),
+            "corrupt: F: 1 tensor is not of Phi3ForCausalLM as config.json describes it: "
+            "'model.norm.scales'");
+  mlx = {};
+  mlx.add("model.norm.weight", {8}, "U32");
+  EXPECT_EQ(outcome(mlx),
+            "corrupt: F/model.safetensors: tensor 'model.norm.weight': its .scales are missing");
+}
+
+TEST(MlxFolder, ConfigOutOfRange) {
+  const auto all = [](const char* key, json value) {
+    TinyMlx mlx;
+    mlx.config["quantization"][key] = std::move(value);
+    return outcome(mlx);
+  };
+  EXPECT_EQ(all("group_size", 0),
+            "corrupt: F/config.json: quantization: 'group_size' is 0, wanted a whole number from 1 "
+            "to 65536");
+  EXPECT_EQ(all("group_size", -32),
+            "corrupt: F/config.json: quantization: 'group_size' is -32, wanted a whole number from "
+            "1 to 65536");
+  EXPECT_EQ(all("group_size", 65537),
+            "corrupt: F/config.json: quantization: 'group_size' is 65537, wanted a whole number "
+            "from 1 to 65536");
+  EXPECT_EQ(all("group_size", "64"),
+            "corrupt: F/config.json: quantization: 'group_size' is \"64\", wanted a whole number "
+            "from 1 to 65536");
+  EXPECT_EQ(
+      all("bits", 0),
+      "corrupt: F/config.json: quantization: 'bits' is 0, wanted a whole number from 1 to 64");
+  EXPECT_EQ(
+      all("bits", 65),
+      "corrupt: F/config.json: quantization: 'bits' is 65, wanted a whole number from 1 to 64");
+  EXPECT_EQ(
+      all("bits", 4.0),
+      "corrupt: F/config.json: quantization: 'bits' is 4.0, wanted a whole number from 1 to 64");
+  EXPECT_EQ(all("bits", nullptr), "corrupt: F/config.json: quantization: 'bits' is missing");
+  EXPECT_EQ(all("mode", 4), "corrupt: F/config.json: quantization: 'mode' is 4, wanted a text");
+  const auto own = [](json value) {
+    TinyMlx mlx;
+    mlx.config["quantization"][kDown] = std::move(value);
+    return outcome(mlx);
+  };
+  EXPECT_EQ(own({{"group_size", 0}, {"bits", 4}}),
+            "corrupt: F/config.json: quantization: model.layers.0.mlp.down_proj: 'group_size' is "
+            "0, wanted a whole number from 1 to 65536");
+  EXPECT_EQ(own({{"group_size", 32}, {"bits", 7}}),
+            "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': is affine "
+            "with 4 bits in groups of 32, config.json says affine with 7 bits in groups of 32");
+  EXPECT_EQ(own({{"group_size", 64}, {"bits", 4}}),
+            "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': is affine "
+            "with 4 bits in groups of 32, config.json says affine with 4 bits in groups of 64");
+  EXPECT_EQ(own({{"group_size", 32}, {"bits", 4}, {"mode", "mxfp4"}}),
+            "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': is affine "
+            "with 4 bits in groups of 32, config.json says mxfp4 with 4 bits in groups of 32");
+  EXPECT_EQ(own({{"mode", "q4\n"}}),
+            "corrupt: F/model.safetensors: tensor 'model.layers.0.mlp.down_proj.weight': is affine "
+            "with 4 bits in groups of 32, config.json says q4\\x0a with 4 bits in groups of 32");
+}
+
+// Its shards are a checkpoint's: one tensor in two of them, names that leave the folder.
+TEST(MlxFolder, Shards) {
+  const auto with = [](const char* place) {
+    const TemporaryFolder folder;
+    const TinyMlx mlx;
+    mlx.write_sidecars(folder.path());
+    json places;
+    TestTensors one, two;
+    for (const auto& [name, tensor] : mlx.tensors) {
+      const bool first = name.find(".layers.") == std::string::npos;
+      (first ? one : two)[name] = tensor;
+      places[name] =
+          first ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+    }
+    two[kDown + ".scales"] = mlx.tensors.at(kDown + ".scales");
+    if (!*place) one[kDown + ".scales"] = two[kDown + ".scales"];
+    if (*place) places[kDown + ".scales"] = place;
+    write_file(folder.path() / "model-00001-of-00002.safetensors", safetensors_file(one));
+    write_file(folder.path() / "model-00002-of-00002.safetensors", safetensors_file(two));
+    write_file(folder.path() / "model.safetensors.index.json", json{{"weight_map", places}}.dump());
+    return outcome(folder.path());
+  };
+  EXPECT_EQ(with("model-00002-of-00002.safetensors"), "accepted");
+  EXPECT_EQ(
+      with(""),
+      "corrupt: F/model-00002-of-00002.safetensors: tensor 'model.layers.0.mlp.down_proj.scales': "
+      "is in shard 'model-00001-of-00002.safetensors' too");
+  EXPECT_EQ(with("../model-00002-of-00002.safetensors"),
+            "corrupt: F/model.safetensors.index.json: shard '../model-00002-of-00002.safetensors' "
+            "is not inside the checkpoint's folder");
+  EXPECT_EQ(with("model-00003-of-00002.safetensors"),
+            "io: F/model.safetensors.index.json: shard 'model-00003-of-00002.safetensors' is "
+            "missing (incomplete download?)");
+}
+
 TEST(MlxFolder, ConfigThatContradicts) {
   TinyMlx mlx;
   mlx.config["quantization"][kDown] = {{"group_size", 32}, {"bits", 8}};

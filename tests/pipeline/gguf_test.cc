@@ -97,6 +97,24 @@ TEST_F(GgufFolder, RefusesPartsThatDoNotBelongTogether) {
       testing::HasSubstr("Git LFS"));
 }
 
+TEST_F(GgufFolder, RefusesPartNumbersThatAreNone) {
+  const auto with = [&](uint64_t no, uint64_t count) {
+    const GgufBytes part{
+        .keys = {gguf_key("split.no", 10, raw(no)), gguf_key("split.count", 10, raw(count))}};
+    return error_of(write(gguf_split_name("m", no, count), part.bytes()), Errc::corrupt);
+  };
+  EXPECT_EQ(with(2, 2),
+            "DIR/m-00003-of-00002.gguf: says it is part 3 of 2, wanted one of at most 65535");
+  EXPECT_EQ(with(0, 65536),
+            "DIR/m-00001-of-65536.gguf: says it is part 1 of 65536, wanted one of at most 65535");
+  // A part that is cut off.
+  const fs::path one = write("m-00001-of-00002.gguf", split_part(0, 2, 2, "x"));
+  write("m-00002-of-00002.gguf", split_part(1, 2, 2, "y").substr(0, 100));
+  EXPECT_EQ(error_of(one, Errc::corrupt),
+            "DIR/m-00002-of-00002.gguf: value type ends at byte 102, file has 100 (incomplete "
+            "download?)");
+}
+
 TEST_F(GgufFolder, RefusesWhatIsNoPhi) {
   EXPECT_EQ(error_of(write("a.gguf", GgufBytes{}.bytes()), Errc::unsupported),
             "DIR/a.gguf: architecture 'none' (known: phi2, phi3, phimoe)");

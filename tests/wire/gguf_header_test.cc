@@ -129,8 +129,45 @@ TEST(GgufHeader, RefusesBadKeys) {
   EXPECT_EQ(error_of(with({gguf_key("k", 9, raw(9u) + raw<uint64_t>(1))}), Errc::unsupported),
             "f: key 'k': an array of arrays, which llama.cpp has not");
   for (const uint32_t alignment : {0u, 3u, 1u << 21})
-    EXPECT_THAT(error_of(with({gguf_key("general.alignment", 4, raw(alignment))})),
-                testing::HasSubstr("wanted a power of two"));
+    EXPECT_EQ(
+        error_of(with({gguf_key("general.alignment", 4, raw(alignment))})),
+        fmt::format("f: key 'general.alignment': {}, wanted a power of two up to 1048576 as uint32",
+                    alignment));
+  EXPECT_EQ(
+      error_of(with({gguf_key("general.alignment", 10, raw<uint64_t>(32))})),
+      "f: key 'general.alignment': of another type, wanted a power of two up to 1048576 as uint32");
+}
+
+TEST(GgufHeader, RefusesBadElements) {
+  const auto with = [](uint32_t type, uint64_t n, const std::string& elements) {
+    return GgufBytes{.keys = {gguf_key("k", 9, raw(type) + raw(n) + elements)}}.bytes();
+  };
+  EXPECT_EQ(error_of(with(13, 1, "x")), "f: key 'k': unknown value type 13, wanted 0 to 12");
+  EXPECT_EQ(error_of(with(7, 2, std::string("\1\2", 2))),
+            "f: key 'k': boolean of value 2, wanted 0 or 1");
+  EXPECT_EQ(error_of(with(8, 2, gguf_text("a") + raw(uint64_t{1} << 40))),
+            "f: text at byte 66: 1099511627776 bytes long, file has 30 left");
+  // Bytes for as many elements, but not of that size.
+  EXPECT_EQ(error_of(with(10, 3, raw<uint64_t>(1))),
+            "f: value ends at byte 65, file has 64 (incomplete download?)");
+}
+
+TEST(GgufHeader, RefusesCountsBeyondItsCaps) {
+  const auto with = [](uint64_t n_tensors, uint64_t n_keys, size_t n_bytes) {
+    return "GGUF" + raw(3u) + raw(n_tensors) + raw(n_keys) + std::string(n_bytes, '\0');
+  };
+  EXPECT_EQ(error_of(with(0, kGgufMaxKeys + 1, 13 * (kGgufMaxKeys + 1)), Errc::unsupported),
+            "f: 65537 keys, at most 65536 are read");
+  EXPECT_EQ(error_of(with(kGgufMaxTensors + 1, 0, 24 * (kGgufMaxTensors + 1)), Errc::unsupported),
+            "f: 1000001 tensors, at most 1000000 are read");
+  EXPECT_EQ(error_of(with(~uint64_t{0}, 0, 24)),
+            "f: 18446744073709551615 tensors, file has 48 bytes");
+  EXPECT_EQ(error_of(with(0, ~uint64_t{0}, 24)), "f: 18446744073709551615 keys, file has 48 bytes");
+  EXPECT_EQ(
+      error_of(
+          GgufBytes{.keys = {gguf_key(std::string(kGgufMaxKeyBytes + 1, 'k'), 4, raw(1u))}}.bytes(),
+          Errc::unsupported),
+      "f: key at byte 32: 65536 bytes long, at most 65535 are read");
 }
 
 TEST(GgufHeader, RefusesMoreElementsThanAnyModelHas) {
@@ -162,6 +199,13 @@ TEST(GgufHeader, RefusesBadTensors) {
             "f: tensor 'w': 5 dimensions, wanted at most 4");
   EXPECT_THAT(error_of(with({gguf_tensor("w", {uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0)})),
               testing::HasSubstr("is too large"));
+  // So many values are a number, their bytes are none.
+  EXPECT_EQ(error_of(with({gguf_tensor("w", {uint64_t{1} << 62}, 0, 0)})),
+            "f: tensor 'w': shape [4611686018427387904] is too large");
+  EXPECT_EQ(error_of(with({gguf_tensor("", {4}, 0, 0)})),
+            "f: tensor name '' at byte 32: wanted printable text");
+  EXPECT_EQ(error_of(with({gguf_tensor("w", {16}, 0, 0), gguf_tensor("v", {4}, 0, 0)})),
+            "f: tensors 'w' and 'v' overlap");
   EXPECT_EQ(error_of(with({gguf_tensor("w", {33}, 8, 0)})),
             "f: tensor 'w': rows of 33 values, wanted a multiple of 32 for q8_0");
   EXPECT_THAT(error_of(with({gguf_tensor("w", {4}, 4, 0)}), Errc::unsupported),
