@@ -1,4 +1,6 @@
 """ONNX Runtime's own quantizers, run in this process, as functions from a model file to a ModelProto."""
+import contextlib
+import io
 import logging
 
 import onnx
@@ -29,7 +31,8 @@ def matmul_nodes(source):
 def _process(source, algo_config, block_size, symmetric):
     quantizer = MatMulNBitsQuantizer(support.load(source), block_size=block_size, is_symmetric=symmetric,
                                      accuracy_level=4, algo_config=algo_config)
-    quantizer.process()
+    with contextlib.redirect_stdout(io.StringIO()):  # progress bars
+        quantizer.process()
     return quantizer.model.model
 
 
