@@ -21,9 +21,26 @@ struct Size {
 };
 constexpr Size kSizes[] = {{"L1", 4, 1024}, {"L2", 32, 4096}, {"RAM", 4096, 4096}};
 
-RowParams params_of(const RowScheme& scheme) {
-  return scheme.family == RowFamily::mlx && scheme.name == "affine" ? RowParams{4, 64, DType::f16}
-                                                                    : RowParams{};
+// A scheme with parameters; `name` as in the report.
+struct Variant {
+  const RowScheme* scheme;
+  RowParams params;
+  std::string name;
+};
+
+// MLX's affine codes in a width that does not divide a byte, in one that does, and whole bytes.
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const RowScheme& scheme : row_schemes()) {
+    const std::string name =
+        (scheme.family == RowFamily::gguf ? "gguf/" : "mlx/") + std::string(scheme.name);
+    if (scheme.family == RowFamily::mlx && scheme.name == "affine")
+      for (const unsigned bits : {3u, 4u, 8u})
+        all.push_back({&scheme, {bits, 64, DType::bf16}, name + std::to_string(bits)});
+    else
+      all.push_back({&scheme, {}, name});
+  }
+  return all;
 }
 
 std::vector<float> weights(size_t n) {
@@ -40,9 +57,9 @@ struct Stored {
   RowPlanes planes = {};
   RowPlanesView view = {};
 
-  Stored(const RowScheme& scheme, size_t n) {
+  Stored(const Variant& v, size_t n) {
     for (size_t p = 0; p < kMaxRowPlanes; ++p) {
-      bytes[p].resize(static_cast<size_t>(row_plane_bytes(scheme, params_of(scheme), p, n)));
+      bytes[p].resize(static_cast<size_t>(row_plane_bytes(*v.scheme, v.params, p, n)));
       if (!bytes[p].empty()) view[p] = planes[p] = bytes[p].data();
     }
   }
@@ -53,34 +70,33 @@ void set_rate(benchmark::State& state, size_t n) {
                           static_cast<int64_t>(n * sizeof(float)));
 }
 
-void encode(benchmark::State& state, const RowScheme* scheme, bool weighted, Size size,
+void encode(benchmark::State& state, const Variant& v, bool weighted, Size size,
             const std::string& target) {
   const std::string before(quant::active_target());
   quant::force_target(target);
   const size_t n = size.rows * size.k;
   const std::vector<float> x = weights(n);
   std::vector<float> importance = weights(size.k);
-  for (float& v : importance) v = std::fabs(v);
-  const Stored out(*scheme, n);
+  for (float& weight : importance) weight = std::fabs(weight);
+  const Stored out(v, n);
   for (auto _ : state) {
-    scheme->encode({x.data(), size.rows, size.k, weighted ? importance.data() : nullptr},
-                   params_of(*scheme), out.planes);
+    v.scheme->encode({x.data(), size.rows, size.k, weighted ? importance.data() : nullptr},
+                     v.params, out.planes);
     benchmark::ClobberMemory();
   }
   set_rate(state, n);
   quant::force_target(before);
 }
 
-void decode(benchmark::State& state, const RowScheme* scheme, Size size,
-            const std::string& target) {
+void decode(benchmark::State& state, const Variant& v, Size size, const std::string& target) {
   const std::string before(quant::active_target());
   quant::force_target(target);
   const size_t n = size.rows * size.k;
   std::vector<float> x = weights(n);
-  const Stored in(*scheme, n);
-  scheme->encode({x.data(), size.rows, size.k, nullptr}, params_of(*scheme), in.planes);
+  const Stored in(v, n);
+  v.scheme->encode({x.data(), size.rows, size.k, nullptr}, v.params, in.planes);
   for (auto _ : state) {
-    scheme->decode(in.view, size.rows, size.k, params_of(*scheme), x.data());
+    v.scheme->decode(in.view, size.rows, size.k, v.params, x.data());
     benchmark::ClobberMemory();
   }
   set_rate(state, n);
@@ -88,18 +104,16 @@ void decode(benchmark::State& state, const RowScheme* scheme, Size size,
 }
 
 const int kRegistered = [] {
-  for (const RowScheme& scheme : row_schemes())
+  for (const Variant& v : variants())
     for (const std::string_view target : quant::available_targets())
       for (const Size& size : kSizes) {
-        const std::string name =
-            (scheme.family == RowFamily::gguf ? "gguf/" : "mlx/") + std::string(scheme.name) + "/";
-        const std::string on = std::string(target) + "/" + size.name, t(target);
-        benchmark::RegisterBenchmark((name + "encode/" + on).c_str(), encode, &scheme, false, size,
-                                     t);
-        if (scheme.uses_importance)
-          benchmark::RegisterBenchmark((name + "encode_importance/" + on).c_str(), encode, &scheme,
-                                       true, size, t);
-        benchmark::RegisterBenchmark((name + "decode/" + on).c_str(), decode, &scheme, size, t);
+        const std::string name = v.name + "/", on = std::string(target) + "/" + size.name,
+                          t(target);
+        benchmark::RegisterBenchmark((name + "encode/" + on).c_str(), encode, v, false, size, t);
+        if (v.scheme->uses_importance)
+          benchmark::RegisterBenchmark((name + "encode_importance/" + on).c_str(), encode, v, true,
+                                       size, t);
+        benchmark::RegisterBenchmark((name + "decode/" + on).c_str(), decode, v, size, t);
       }
   return 0;
 }();
