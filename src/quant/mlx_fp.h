@@ -125,7 +125,9 @@ inline void encode_ref(const RowTile& tile, const RowParams& p, const RowPlanes&
 
 inline float scale_value(Mode mode, std::byte code) {
   const auto c = std::to_integer<uint8_t>(code);
-  return mode == Mode::nvfp4 ? f32_from_e4m3(c) : std::ldexp(1.0f, c - 127);
+  if (mode == Mode::nvfp4) return f32_from_e4m3(c);
+  // 2^(c - 127); 2^-127 is subnormal, and 255 is infinity.
+  return std::bit_cast<float>(c == 0 ? 1u << 22 : uint32_t{c} << 23);
 }
 
 template <Mode kMode>

@@ -138,6 +138,12 @@ TEST(Mlx, EveryCountOfGroupsIsTheReferenceOnEveryTarget) {
       }
 }
 
+TEST(Mlx, ScaleBytesArePowersOfTwo) {
+  for (int c = 0; c < 256; ++c)
+    for (const auto mode : {quant::mlx_fp::Mode::mxfp4, quant::mlx_fp::Mode::mxfp8})
+      EXPECT_EQ(quant::mlx_fp::scale_value(mode, std::byte(c)), std::ldexp(1.0f, c - 127)) << c;
+}
+
 // Any codes, and scales of every kind of number.
 std::string random_plane(size_t size, unsigned seed) {
   std::mt19937 random(seed);
