@@ -7,6 +7,7 @@
 #include "model/arch.h"
 #include "model/checkpoint_folder.h"
 #include "model/checkpoint_weights.h"
+#include "model/fp8_weights.h"
 #include "model/hf_config.h"
 #include "model/json_reader.h"
 #include "model/mlx_weights.h"
@@ -57,6 +58,8 @@ Result<const Architecture*> choose_architecture(const ConfigView& config,
 Result<void> refuse_quantized(const ConfigView& config) {
   PHIQUANT_ASSIGN(const auto section, config.section("quantization_config"));
   if (!section) return {};
+  PHIQUANT_ASSIGN(const bool is_fp8, describes_fp8(*section));
+  if (is_fp8) return {};
   PHIQUANT_ASSIGN(const auto method, section->optional_text("quant_method"));
   return config.error(
       Errc::unsupported,
@@ -114,7 +117,11 @@ Result<Checkpoint> open_checkpoint(const fs::path& path, const CheckpointOptions
   if (!mlx) PHIQUANT_TRY(refuse_quantized(config));
   PHIQUANT_ASSIGN(out.decoder, arch->decoder(config));
   PHIQUANT_ASSIGN(auto found, find_tensors(folder, out.warnings));
-  if (mlx) PHIQUANT_TRY(join_mlx_tensors(*arch, out.decoder, *mlx, found));
+  if (mlx) {
+    PHIQUANT_TRY(join_mlx_tensors(*arch, out.decoder, *mlx, found));
+  } else {
+    PHIQUANT_ASSIGN(out.left_out, join_fp8_tensors(config, found));
+  }
   PHIQUANT_TRY(assign_weights(*arch, config, found, options.merge_lora,
                               config.has("tie_word_embeddings"), out));
   PHIQUANT_TRY(settle_tied_embeddings(out));

@@ -114,11 +114,9 @@ Result<void> Assigner::check(const FoundTensor& tensor, const Match& match) cons
                  fmt::format("shape {}, config.json wants {}", shape_string(tensor.entry.shape),
                              shape_string(wanted)));
   if (is_weight_float(tensor.entry.dtype)) return {};
-  const bool fp8 = tensor.entry.dtype == DType::f8e4m3 || tensor.entry.dtype == DType::f8e5m2;
   return error(Errc::unsupported, tensor,
-               fmt::format("{} weights are not read, wanted float32, float16 or bfloat16{}",
-                           dtype_name(tensor.entry.dtype),
-                           fp8 ? " (take the checkpoint that they were made from)" : ""));
+               fmt::format("{} weights are not read, wanted float32, float16, bfloat16 or float8",
+                           dtype_name(tensor.entry.dtype)));
 }
 
 Result<void> Assigner::put(const WeightKey& key, SourceTensor tensor) {
