@@ -16,7 +16,7 @@ namespace phiquant::quant::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 namespace spec = phiquant::quant::mlx_affine;
 
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
 using AffineInts = hn::Vec<AffineI>;
 
 // To nearest, halves to even; for what fits, which Highway's version does not rely on.
@@ -69,7 +69,7 @@ template <unsigned kBits>
 HWY_INLINE hn::Vec<AffineF> round_four(const FourVectors& q, uint8_t* codes) {
   const AffineF d;
   constexpr auto kMaxCode = static_cast<uint8_t>((1u << kBits) - 1);
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
   const hn::Repartition<uint8_t, AffineF> d8;
   const auto i = to_nearest(q.a), j = to_nearest(q.b), k = to_nearest(q.c), l = to_nearest(q.d);
   hn::StoreU(hn::Min(narrow(i, j, k, l), hn::Set(d8, kMaxCode)), d8, codes);
