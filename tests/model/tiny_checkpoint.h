@@ -73,7 +73,7 @@ inline TestTensor tensor(const std::string& name, std::vector<uint64_t> shape,
 
 inline TestTensor floats(std::vector<uint64_t> shape, const std::vector<float>& values) {
   TestTensor t{"F32", std::move(shape), std::string(values.size() * 4, '\0')};
-  std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  if (!values.empty()) std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
   return t;
 }
 
