@@ -2,27 +2,19 @@
 // that can be written again. Then its metadata as a checkpoint's.
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <string>
 
-#include <fmt/core.h>
-
 #include "core/checked_math.h"
 #include "model/gguf_checkpoint.h"
 #include "quant/gguf_floats.h"
+#include "require.h"
 #include "wire/gguf_header.h"
 
 namespace {
 
 using namespace phiquant;
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 class Bytes final : public ByteSource {
  public:

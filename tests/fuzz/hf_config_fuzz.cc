@@ -1,23 +1,15 @@
 // Any text as config.json and as tokenizer.json: refused, or a decoder whose numbers make sense.
-#include <cstdlib>
 #include <string>
 #include <string_view>
-
-#include <fmt/core.h>
 
 #include "model/arch.h"
 #include "model/hf_config.h"
 #include "model/json_reader.h"
 #include "model/tokenizer_json.h"
+#include "require.h"
 
 namespace phiquant {
 namespace {
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 void check(const Decoder& d, const Architecture& arch) {
   require(d.n_layers && d.hidden && d.n_heads && d.n_kv_heads && d.head_size && d.ffn && d.vocab &&

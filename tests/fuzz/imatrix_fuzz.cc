@@ -1,23 +1,15 @@
 // Any bytes as an importance matrix, GGUF or the older format: refused, or entries of finite
 // numbers that are the same when they are written as records of the older format.
 #include <cmath>
-#include <cstdlib>
 #include <span>
 #include <string>
 
-#include <fmt/core.h>
-
+#include "require.h"
 #include "wire/imatrix.h"
 
 namespace {
 
 using namespace phiquant;
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 std::string number(size_t n) {
   const auto value = static_cast<int32_t>(n);

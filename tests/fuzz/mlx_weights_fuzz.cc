@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -15,14 +14,9 @@
 #include "model/json_reader.h"
 #include "model/mlx_weights.h"
 #include "model/safetensors.h"
+#include "require.h"
 
 namespace {
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 constexpr uint64_t kFileBytes = uint64_t{1} << 20;
 
@@ -32,10 +26,10 @@ std::shared_ptr<const phiquant::InputFile> zeros() {
     std::string name =
         (std::filesystem::temp_directory_path() / "mlx-weights-fuzz-XXXXXX").string();
     const int fd = ::mkstemp(name.data());
-    require(fd >= 0 && ::ftruncate(fd, kFileBytes) == 0, "a temporary file");
+    phiquant::require(fd >= 0 && ::ftruncate(fd, kFileBytes) == 0, "a temporary file");
     ::close(fd);
     auto opened = phiquant::InputFile::open(name);
-    require(opened.has_value(), "that opens");
+    phiquant::require(opened.has_value(), "that opens");
     ::unlink(name.c_str());
     return *opened;
   }();
@@ -80,15 +74,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto d = decoder(data[0] % 3 == 2);
   const auto joined = phiquant::join_mlx_tensors(arch, d, **section, found);
   if (!joined) {
-    require(!joined.error().message.empty(), "errors say something");
+    phiquant::require(!joined.error().message.empty(), "errors say something");
     return 0;
   }
   for (const auto& t : found) {
     if (!t.bytes) continue;
     const auto wanted = phiquant::tensor_bytes(t.entry.dtype, t.entry.shape);
-    require(wanted && t.bytes->size_bytes() == *wanted, "floats fill their shape");
+    phiquant::require(wanted && t.bytes->size_bytes() == *wanted, "floats fill their shape");
     std::byte last[4];
-    if (*wanted >= 4) require(t.bytes->read(*wanted - 4, last).has_value(), "the last one reads");
+    if (*wanted >= 4)
+      phiquant::require(t.bytes->read(*wanted - 4, last).has_value(), "the last one reads");
   }
   return 0;
 }

@@ -1,20 +1,12 @@
 // Any bytes as a README.md: values that are no larger than the text, or one warning.
-#include <cstdlib>
 #include <string_view>
 
-#include <fmt/core.h>
-
 #include "phiquant/model_card.h"
+#include "require.h"
 
 namespace {
 
 using namespace phiquant;
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 }  // namespace
 

@@ -1,25 +1,18 @@
 // Any bytes: strip_payloads refuses them or gives a model whose payloads lie inside them, and
 // splicing gives back what protobuf itself reads from them.
-#include <cstdlib>
 #include <limits>
 #include <span>
 #include <string>
 
-#include <fmt/core.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "model/onnx_sniff.h"
+#include "require.h"
 #include "wire/onnx_payload.h"
 
 namespace phiquant {
 namespace {
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
 
 std::string serialize(const google::protobuf::MessageLite& message) {
   std::string out;

@@ -1,22 +1,10 @@
 // Any bytes as a safetensors file: refused, or tensors that tile the data exactly.
-#include <cstdlib>
 #include <set>
 #include <string>
 #include <string_view>
 
-#include <fmt/core.h>
-
 #include "model/safetensors.h"
-
-namespace {
-
-void require(bool ok, const char* what) {
-  if (ok) return;
-  fmt::print(stderr, "invariant broken: {}\n", what);
-  std::abort();
-}
-
-}  // namespace
+#include "require.h"
 
 // The first byte says how much data the file pretends to have; the rest is the header's text.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -25,18 +13,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint64_t begin = 8 + json.size(), n_data = data[0];
   const auto entries = phiquant::parse_safetensors_header("f", json, begin, begin + n_data);
   if (!entries) {
-    require(!entries.error().message.empty(), "errors say something");
+    phiquant::require(!entries.error().message.empty(), "errors say something");
     return 0;
   }
   uint64_t at = begin;
   std::set<std::string> names;
   for (const auto& e : *entries) {
-    require(e.begin == at && e.end >= at, "tensors follow each other");
-    require(phiquant::tensor_bytes(e.dtype, e.shape) == e.end - e.begin,
-            "ranges have the bytes of their shapes");
-    require(names.insert(e.name).second, "names are unique");
+    phiquant::require(e.begin == at && e.end >= at, "tensors follow each other");
+    phiquant::require(phiquant::tensor_bytes(e.dtype, e.shape) == e.end - e.begin,
+                      "ranges have the bytes of their shapes");
+    phiquant::require(names.insert(e.name).second, "names are unique");
     at = e.end;
   }
-  require(at == begin + n_data, "tensors fill the data");
+  phiquant::require(at == begin + n_data, "tensors fill the data");
   return 0;
 }
