@@ -9,6 +9,7 @@
 
 #include <fmt/core.h>
 
+#include "model/found_tensors.h"
 #include "model/lora_source.h"
 #include "phiquant/sources.h"
 #include "wire/onnx_strip_context.h"
@@ -34,10 +35,6 @@ class Names {
   size_t n_ = 0;
   std::string text_;
 };
-
-std::shared_ptr<const ByteSource> bytes_of(const FoundTensor& t) {
-  return t.bytes ? t.bytes : file_range(t.file, t.entry.begin, t.entry.end - t.entry.begin);
-}
 
 struct Adapter {
   const FoundTensor *a = nullptr, *b = nullptr;
@@ -71,12 +68,6 @@ class Assigner {
   Result<void> merge_adapter();
   void count_dtypes();
 
-  // "<folder>: tensor 'name': what"
-  Error error(Errc code, const FoundTensor& tensor, const std::string& what) const {
-    return {code, fmt::format("{}: tensor '{}': {}", tensor.file->path().string(),
-                              printable(tensor.entry.name), what)};
-  }
-
   const Architecture& arch_;
   const ConfigView& config_;
   Checkpoint& out_;
@@ -99,24 +90,25 @@ Result<void> Assigner::check(const FoundTensor& tensor, const Match& match) cons
     return index < 0 || static_cast<uint64_t>(index) < n;
   };
   if (!index_ok(match.name.layer, d.n_layers))
-    return error(Errc::corrupt, tensor,
-                 fmt::format("layer {}, config.json has num_hidden_layers {}", match.name.layer,
-                             d.n_layers));
+    return error_of(Errc::corrupt, tensor,
+                    fmt::format("layer {}, config.json has num_hidden_layers {}", match.name.layer,
+                                d.n_layers));
   if (!index_ok(match.name.expert, dim_size(Dim::experts, d)))
-    return error(Errc::corrupt, tensor,
-                 fmt::format("expert {}, config.json has num_local_experts {}", match.name.expert,
-                             dim_size(Dim::experts, d)));
+    return error_of(Errc::corrupt, tensor,
+                    fmt::format("expert {}, config.json has num_local_experts {}",
+                                match.name.expert, dim_size(Dim::experts, d)));
   Shape wanted;
   for (const Dim dim : match.rule->dims.d)
     if (dim != Dim::none) wanted.push_back(dim == Dim::rank ? rank_ : dim_size(dim, d));
   if (tensor.entry.shape != wanted)
-    return error(Errc::corrupt, tensor,
-                 fmt::format("shape {}, config.json wants {}", shape_string(tensor.entry.shape),
-                             shape_string(wanted)));
+    return error_of(Errc::corrupt, tensor,
+                    fmt::format("shape {}, config.json wants {}", shape_string(tensor.entry.shape),
+                                shape_string(wanted)));
   if (is_weight_float(tensor.entry.dtype)) return {};
-  return error(Errc::unsupported, tensor,
-               fmt::format("{} weights are not read, wanted float32, float16, bfloat16 or float8",
-                           dtype_name(tensor.entry.dtype)));
+  return error_of(
+      Errc::unsupported, tensor,
+      fmt::format("{} weights are not read, wanted float32, float16, bfloat16 or float8",
+                  dtype_name(tensor.entry.dtype)));
 }
 
 Result<void> Assigner::put(const WeightKey& key, SourceTensor tensor) {
@@ -216,10 +208,10 @@ Result<void> Assigner::merge_adapter() {
     const auto base = out_.weights.find(key);
     const FoundTensor& one = adapter.a ? *adapter.a : *adapter.b;
     if (!adapter.a || !adapter.b || base == out_.weights.end())
-      return error(Errc::corrupt, one,
-                   fmt::format("its partner {} is missing", !adapter.a   ? "lora_A"
-                                                            : !adapter.b ? "lora_B"
-                                                                         : "base_layer"));
+      return error_of(Errc::corrupt, one,
+                      fmt::format("its partner {} is missing", !adapter.a   ? "lora_A"
+                                                               : !adapter.b ? "lora_B"
+                                                                            : "base_layer"));
     const auto source = [](const FoundTensor& t) {
       return SourceTensor{t.entry.name, t.entry.dtype, t.entry.shape, bytes_of(t)};
     };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -12,8 +11,8 @@
 #include <fmt/core.h>
 
 #include "core/float8.h"
+#include "model/found_tensors.h"
 #include "phiquant/sources.h"
-#include "wire/onnx_strip_context.h"
 
 namespace phiquant {
 namespace {
@@ -22,15 +21,6 @@ constexpr std::string_view kWeight = ".weight";
 constexpr uint64_t kDefaultBlock = 128;  // of transformers' fine-grained fp8
 constexpr uint64_t kMaxBlock = 1 << 20;
 constexpr uint64_t kRun = 16384;  // values decoded at a time
-
-Error error(Errc code, const FoundTensor& t, const std::string& what) {
-  return {code, fmt::format("{}: tensor '{}': {}", t.file->path().string(), printable(t.entry.name),
-                            what)};
-}
-
-std::shared_ptr<const ByteSource> bytes_of(const FoundTensor& t) {
-  return file_range(t.file, t.entry.begin, t.entry.end - t.entry.begin);
-}
 
 bool is_fp8(DType t) { return t == DType::f8e4m3 || t == DType::f8e5m2; }
 
@@ -149,15 +139,15 @@ Result<Scales> read_scales(const FoundTensor& weight, const FoundTensor& scale,
   const SafetensorsEntry& e = scale.entry;
   auto scales = layout_of(weight.entry.shape, e.shape, block);
   if (!scales)
-    return error(
+    return error_of(
         Errc::corrupt, scale,
         fmt::format("shape {}, wanted one factor, one for each row, or one for each {} x {} of {}",
                     shape_string(e.shape), block.rows, block.columns,
                     shape_string(weight.entry.shape)));
   if (!is_weight_float(e.dtype))
-    return error(Errc::unsupported, scale,
-                 fmt::format("{} scales are not read, wanted float32, float16 or bfloat16",
-                             dtype_name(e.dtype)));
+    return error_of(Errc::unsupported, scale,
+                    fmt::format("{} scales are not read, wanted float32, float16 or bfloat16",
+                                dtype_name(e.dtype)));
   const auto as_floats = cast_source({e.name, e.dtype, e.shape, bytes_of(scale)}, DType::f32);
   scales->factors.resize(static_cast<size_t>(as_floats.bytes->size_bytes() / sizeof(float)));
   PHIQUANT_TRY(as_floats.bytes->read(0, std::as_writable_bytes(std::span(scales->factors))));
@@ -187,46 +177,33 @@ Result<std::vector<std::string>> join_fp8_tensors(const ConfigView& config,
                    [](const FoundTensor& t) { return is_fp8(t.entry.dtype); }))
     return left_out;
   PHIQUANT_ASSIGN(const Block block, block_of(config));
-  std::map<std::string, size_t> by_name;
-  for (size_t i = 0; i < found.size(); ++i) by_name.emplace(found[i].entry.name, i);
-  std::vector<bool> used(found.size());
-  const auto part = [&](const std::string& name) -> const FoundTensor* {
-    const auto it = by_name.find(name);
-    if (it == by_name.end()) return nullptr;
-    used[it->second] = true;
-    return &found[it->second];
-  };
+  TensorParts parts(found);
   std::vector<FoundTensor> joined;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const FoundTensor& tensor = found[i];
+  for (const FoundTensor& tensor : found) {
     const SafetensorsEntry& e = tensor.entry;
-    if (!is_fp8(e.dtype) || e.shape.empty() || e.shape.back() == 0) continue;
+    if (!is_fp8(e.dtype) || e.shape.empty() || e.shape.back() == 0) {
+      if (is_other_scale(e.name)) left_out.push_back(parts.take(e.name)->entry.name);
+      continue;
+    }
     Scales scales;
     if (e.name.ends_with(kWeight)) {
       const std::string path = e.name.substr(0, e.name.size() - kWeight.size());
-      const FoundTensor* scale = part(path + ".weight_scale");
-      const FoundTensor* inverse = part(path + ".weight_scale_inv");
+      const FoundTensor* scale = parts.take(path + ".weight_scale");
+      const FoundTensor* inverse = parts.take(path + ".weight_scale_inv");
       if (scale && inverse)
-        return error(Errc::corrupt, tensor, "has both .weight_scale and .weight_scale_inv");
+        return error_of(Errc::corrupt, tensor, "has both .weight_scale and .weight_scale_inv");
       if (scale || inverse) {
         PHIQUANT_ASSIGN(scales, read_scales(tensor, scale ? *scale : *inverse, block));
       }
     }
-    used[i] = true;
-    FoundTensor one = tensor;
+    FoundTensor one = *parts.take(e.name);
     one.entry.dtype = DType::f32;
     one.bytes =
         std::make_shared<Fp8Source>(bytes_of(tensor), e.dtype, e.shape.back(), std::move(scales));
     one.stored = std::string(dtype_name(e.dtype));
     joined.push_back(std::move(one));
   }
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (used[i]) continue;
-    if (is_other_scale(found[i].entry.name))
-      left_out.push_back(found[i].entry.name);
-    else
-      joined.push_back(std::move(found[i]));
-  }
+  parts.add_rest(joined);
   found = std::move(joined);
   return left_out;
 }

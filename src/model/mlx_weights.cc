@@ -1,12 +1,12 @@
 #include "model/mlx_weights.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
 
 #include <fmt/core.h>
 
+#include "model/found_tensors.h"
 #include "phiquant/row_scheme.h"
 #include "wire/onnx_strip_context.h"
 
@@ -14,15 +14,6 @@ namespace phiquant {
 namespace {
 
 constexpr std::string_view kWeight = ".weight", kScales = ".scales", kBiases = ".biases";
-
-Error error(Errc code, const FoundTensor& t, const std::string& what) {
-  return {code, fmt::format("{}: tensor '{}': {}", t.file->path().string(), printable(t.entry.name),
-                            what)};
-}
-
-std::shared_ptr<const ByteSource> bytes_of(const FoundTensor& t) {
-  return file_range(t.file, t.entry.begin, t.entry.end - t.entry.begin);
-}
 
 // The last dimension of a tensor of that name; 0: the architecture has none.
 uint64_t width_of(const Architecture& arch, const Decoder& decoder, const std::string& name) {
@@ -62,9 +53,9 @@ class Module {
 Result<Mode> Module::mode(uint64_t width) const {
   const Shape &codes = codes_.entry.shape, &groups = scales_->entry.shape;
   const auto bad = [&](Errc code, const char* wanted) {
-    return error(code, codes_,
-                 fmt::format("shape {} with scales {} for rows of {}: {}", shape_string(codes),
-                             shape_string(groups), width, wanted));
+    return error_of(code, codes_,
+                    fmt::format("shape {} with scales {} for rows of {}: {}", shape_string(codes),
+                                shape_string(groups), width, wanted));
   };
   if (codes.size() < 2 || codes.size() != groups.size() || width == 0 || codes.back() == 0 ||
       groups.back() == 0 || codes.back() > width || width % groups.back() != 0 ||
@@ -78,14 +69,14 @@ Result<Mode> Module::mode(uint64_t width) const {
       is_fp ? (bits == 4 && (group == 16 || group == 32)) || (bits == 8 && group == 32)
             : bits >= 2 && bits <= 8 && bits != 7 && (group == 32 || group == 64 || group == 128);
   if (!known)
-    return error(Errc::unsupported, codes_,
-                 fmt::format("{} bits in groups of {} ({} scales) are no mode that is read "
-                             "(affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128, "
-                             "mxfp4, nvfp4, mxfp8)",
-                             bits, group, dtype_name(scales_->entry.dtype)));
+    return error_of(Errc::unsupported, codes_,
+                    fmt::format("{} bits in groups of {} ({} scales) are no mode that is read "
+                                "(affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128, "
+                                "mxfp4, nvfp4, mxfp8)",
+                                bits, group, dtype_name(scales_->entry.dtype)));
   Mode mode{find_row_scheme(RowFamily::mlx, name),
             {static_cast<unsigned>(bits), static_cast<uint32_t>(group), DType::f32}};
-  if (!mode.scheme) return error(Errc::unsupported, codes_, "the mode is not in this build");
+  if (!mode.scheme) return error_of(Errc::unsupported, codes_, "the mode is not in this build");
   if (!is_fp) mode.params.scale_dtype = scales_->entry.dtype;
   return mode;
 }
@@ -97,7 +88,7 @@ Result<void> Module::check_stated(const Mode& mode, const ConfigView& stated) co
   if ((!bits || *bits == mode.params.bits) && (!group || *group == mode.params.group_size) &&
       name.value_or("affine") == mode.scheme->name)
     return {};
-  return error(
+  return error_of(
       Errc::corrupt, codes_,
       fmt::format("is {} with {} bits in groups of {}, config.json says {} with {} bits in groups "
                   "of {}",
@@ -108,13 +99,14 @@ Result<void> Module::check_stated(const Mode& mode, const ConfigView& stated) co
 
 Result<void> Module::check_part(const FoundTensor& part, DType dtype, const Shape& shape) const {
   if (part.entry.dtype == dtype && part.entry.shape == shape) return {};
-  return error(Errc::corrupt, part,
-               fmt::format("is {} {}, wanted {} {}", dtype_name(part.entry.dtype),
-                           shape_string(part.entry.shape), dtype_name(dtype), shape_string(shape)));
+  return error_of(
+      Errc::corrupt, part,
+      fmt::format("is {} {}, wanted {} {}", dtype_name(part.entry.dtype),
+                  shape_string(part.entry.shape), dtype_name(dtype), shape_string(shape)));
 }
 
 Result<FoundTensor> Module::join(uint64_t width, const std::optional<ConfigView>& stated) const {
-  if (!scales_) return error(Errc::corrupt, codes_, "its .scales are missing");
+  if (!scales_) return error_of(Errc::corrupt, codes_, "its .scales are missing");
   PHIQUANT_ASSIGN(const Mode m, mode(width));
   if (stated) PHIQUANT_TRY(check_stated(m, *stated));
   Shape shape = codes_.entry.shape, groups = shape;
@@ -122,15 +114,15 @@ Result<FoundTensor> Module::join(uint64_t width, const std::optional<ConfigView>
   groups.back() = width / m.params.group_size;
   const bool affine = m.params.bits != 0 && scales_->entry.dtype != DType::u8;
   if (affine && !is_weight_float(scales_->entry.dtype))
-    return error(Errc::unsupported, *scales_,
-                 fmt::format("{} scales are not read", dtype_name(scales_->entry.dtype)));
+    return error_of(Errc::unsupported, *scales_,
+                    fmt::format("{} scales are not read", dtype_name(scales_->entry.dtype)));
   PHIQUANT_TRY(check_part(*scales_, scales_->entry.dtype, groups));
   if (affine != (biases_ != nullptr))
-    return error(Errc::corrupt, codes_,
-                 affine ? "its .biases are missing" : "has .biases, which its mode has not");
+    return error_of(Errc::corrupt, codes_,
+                    affine ? "its .biases are missing" : "has .biases, which its mode has not");
   if (affine) PHIQUANT_TRY(check_part(*biases_, scales_->entry.dtype, groups));
   const auto n = element_count(shape);
-  if (!n || *n > UINT64_MAX / 4) return error(Errc::corrupt, codes_, "has too many values");
+  if (!n || *n > UINT64_MAX / 4) return error_of(Errc::corrupt, codes_, "has too many values");
   std::vector<std::shared_ptr<const ByteSource>> planes = {bytes_of(codes_), bytes_of(*scales_)};
   if (affine) planes.push_back(bytes_of(*biases_));
   FoundTensor out = codes_;
@@ -164,14 +156,9 @@ Result<std::optional<ConfigView>> mlx_quantization(const ConfigView& config) {
 
 Result<void> join_mlx_tensors(const Architecture& arch, const Decoder& decoder,
                               const ConfigView& quantization, std::vector<FoundTensor>& found) {
-  std::map<std::string, size_t> by_name;
-  for (size_t i = 0; i < found.size(); ++i) by_name.emplace(found[i].entry.name, i);
-  std::vector<bool> used(found.size());
-  const auto part = [&](const std::string& path, std::string_view suffix) -> const FoundTensor* {
-    const auto it = by_name.find(path + std::string(suffix));
-    if (it == by_name.end()) return nullptr;
-    used[it->second] = true;
-    return &found[it->second];
+  TensorParts parts(found);
+  const auto part = [&](const std::string& path, std::string_view suffix) {
+    return parts.take(path + std::string(suffix));
   };
   std::vector<FoundTensor> joined;
   for (const FoundTensor& tensor : found) {
@@ -186,8 +173,7 @@ Result<void> join_mlx_tensors(const Architecture& arch, const Decoder& decoder,
     (void)part(path, kWeight);
     joined.push_back(std::move(one));
   }
-  for (size_t i = 0; i < found.size(); ++i)
-    if (!used[i]) joined.push_back(std::move(found[i]));
+  parts.add_rest(joined);
   found = std::move(joined);
   return {};
 }
