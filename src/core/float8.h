@@ -9,14 +9,18 @@
 
 namespace phiquant {
 
-inline float f32_from_f8e4m3(uint8_t code) {
-  const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24, magnitude = code & 0x7f;
-  if (magnitude == 0x7f) return std::bit_cast<float>(sign | 0x7fc00000u);
+// E4M3 where every code is a number, as MLX reads it: all bits set are 480.
+inline float f32_from_e4m3_number(uint8_t code) {
+  const uint32_t magnitude = code & 0x7fu;
   // Below 8 lie the subnormals, multiples of 2^-9.
-  if (magnitude < 8)
-    return std::bit_cast<float>(sign |
-                                std::bit_cast<uint32_t>(static_cast<float>(magnitude) * 0x1p-9f));
-  return std::bit_cast<float>(sign | ((magnitude << 20) + ((127u - 7u) << 23)));
+  const float value = magnitude < 8 ? static_cast<float>(magnitude) * 0x1p-9f
+                                    : std::bit_cast<float>((magnitude << 20) + ((127u - 7u) << 23));
+  return code & 0x80u ? -value : value;
+}
+
+inline float f32_from_f8e4m3(uint8_t code) {
+  if ((code & 0x7f) != 0x7f) return f32_from_e4m3_number(code);
+  return std::bit_cast<float>(static_cast<uint32_t>(code & 0x80) << 24 | 0x7fc00000u);
 }
 
 inline float f32_from_f8e5m2(uint8_t code) {

@@ -20,6 +20,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/float8.h"
 #include "core/half.h"
 #include "phiquant/row_scheme.h"
 
@@ -60,13 +61,6 @@ inline uint8_t e4m3_from_f32(float x) {
   return static_cast<uint8_t>(code | sign >> 24);
 }
 
-inline float f32_from_e4m3(uint8_t code) {
-  const uint32_t magnitude = code & 0x7fu;
-  const float value = magnitude < 8 ? static_cast<float>(magnitude) * 0x1p-9f
-                                    : std::bit_cast<float>((magnitude << 20) + (120u << 23));
-  return code & 0x80u ? -value : value;
-}
-
 struct Scale {
   uint8_t code;
   float value;
@@ -76,7 +70,7 @@ inline Scale scale_of(float largest, Mode mode, DType dtype) {
   const float s = round_to(largest / (mode == Mode::mxfp8 ? 448.0f : 6.0f), dtype);
   if (mode == Mode::nvfp4) {
     const uint8_t code = e4m3_from_f32(s);
-    return {code, f32_from_e4m3(code)};
+    return {code, f32_from_e4m3_number(code)};
   }
   int exponent = 0;
   if (s > 0) {
@@ -125,7 +119,7 @@ inline void encode_ref(const RowTile& tile, const RowParams& p, const RowPlanes&
 
 inline float scale_value(Mode mode, std::byte code) {
   const auto c = std::to_integer<uint8_t>(code);
-  if (mode == Mode::nvfp4) return f32_from_e4m3(c);
+  if (mode == Mode::nvfp4) return f32_from_e4m3_number(c);
   // 2^(c - 127); 2^-127 is subnormal, and 255 is infinity.
   return std::bit_cast<float>(c == 0 ? 1u << 22 : uint32_t{c} << 23);
 }
@@ -136,7 +130,7 @@ inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const R
   for (size_t i = 0; i < n_rows * k; ++i) {
     const float scale = scale_value(kMode, in[1][i / group_size(kMode)]);
     if (kMode == Mode::mxfp8)
-      x[i] = f32_from_e4m3(std::to_integer<uint8_t>(in[0][i])) * scale;
+      x[i] = f32_from_e4m3_number(std::to_integer<uint8_t>(in[0][i])) * scale;
     else
       x[i] = kFp4Values[std::to_integer<unsigned>(in[0][i / 2]) >> (i % 2 * 4) & 15u] * scale;
   }
