@@ -9,7 +9,6 @@ namespace {
 constexpr uint64_t kDefaultMemory = 400'000'000;
 constexpr uint64_t kMinChunk = 256 << 10, kMaxChunk = 8 << 20, kMaxTurn = 52 << 20;
 constexpr uint64_t kHeldBytes = 1 << 20;  // stored bytes of columns that a reader holds: likewise
-constexpr uint64_t kCodeLine = 64;
 constexpr unsigned kWaiting = 1;  // chunks that may wait for the disk while all cores compute
 constexpr uint64_t kTileBytes = 512
                                 << 10;  // floats of one tile: half of a common second-level cache

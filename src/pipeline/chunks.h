@@ -50,6 +50,9 @@ std::vector<Stage> make_stages(const Plan& plan, const ChunkLimits& limits);
 // first-level cache.
 constexpr size_t kSubColumns = 128;
 
+// Bytes of a column's packed codes that are gathered before they go to the output: a cache line.
+constexpr size_t kCodeLine = 64;
+
 // Columns that a reader should take at a time from `weight` when it walks along K in steps of
 // `step` rows, out of a region with `rows` rows.
 uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,

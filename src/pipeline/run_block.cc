@@ -146,7 +146,7 @@ class CodeLines {
   CodeLines(const Shape2& shape, std::byte* codes, AlignedBuffer& buffer)
       : shape_(shape),
         codes_(codes),
-        per_line_(std::clamp<size_t>(kLine / shape.blob, 1, shape.blocks)),
+        per_line_(std::clamp<size_t>(kCodeLine / shape.blob, 1, shape.blocks)),
         stride_(per_line_ * shape.blob),
         lines_(buffer.resize(shape.cols * stride_)) {}
 
@@ -161,7 +161,6 @@ class CodeLines {
   }
 
  private:
-  static constexpr size_t kLine = 64;
   const Shape2& shape_;
   std::byte* codes_;
   size_t per_line_, stride_;
