@@ -41,7 +41,13 @@ enum class Role : uint8_t {
 std::string_view role_name(Role role);
 
 enum class NormKind : uint8_t { rms, layer };
-enum class Activation : uint8_t { silu, gelu_tanh };
+enum class Activation : uint8_t {
+  silu,
+  gelu_tanh,
+  // Of pairs (g, u), which are neighbours in the projection's output: quick_gelu(min(g, limit)) *
+  // (clamp(u, -limit, limit) + 1), where quick_gelu(x) = x * sigmoid(1.702 x).
+  gegelu,
+};
 
 // Rotary position embedding of one branch: angle(p, i) = p / (factor[i] * theta^(2i / dims)), cos
 // and sin times `attention_factor`. Halves are rotated (not interleaved pairs).
@@ -64,7 +70,32 @@ struct MoE {
   float jitter_eps = 0;  // sparse mixer (Phi-3.5-MoE)
 };
 
-// The whole decoder in numbers. Every block is alike.
+// Causal attention in which blocks of queries see only some blocks of keys: those nearby, and every
+// `vertical_stride`-th, which ones depending on the head.
+struct BlockSparse {
+  uint32_t block_size = 0, local_blocks = 0, vertical_stride = 0;
+  bool alike_heads = false;  // every head sees what head 0 sees
+  uint32_t dense_every = 0;  // layers dense_every - 1, 2 * dense_every - 1, ... see all; 0: none
+
+  bool has(int32_t layer) const {
+    return dense_every == 0 || (static_cast<uint32_t>(layer) + 1) % dense_every != 0;
+  }
+  // What a block of keys is moved by for a head, before its stride is counted.
+  uint64_t shift(uint32_t head, uint32_t n_heads) const {
+    const uint32_t step = vertical_stride / n_heads;
+    return alike_heads ? 0 : uint64_t{head} * (step == 0 ? 1 : step);
+  }
+  // Whether a block of keys is seen from anywhere behind it.
+  bool is_beyond(uint64_t key_block, uint64_t head_shift) const {
+    return (key_block + head_shift + 1) % vertical_stride == 0;
+  }
+  bool sees(uint64_t query_block, uint64_t key_block, uint64_t head_shift) const {
+    return key_block <= query_block &&
+           (query_block - key_block < local_blocks || is_beyond(key_block, head_shift));
+  }
+};
+
+// The whole decoder in numbers. Blocks are alike but for what `block_sparse` says.
 struct Decoder {
   uint32_t n_layers = 0, hidden = 0, n_heads = 0, n_kv_heads = 0, head_size = 0, ffn = 0, vocab = 0;
   uint64_t context = 0;                    // max_position_embeddings
@@ -72,13 +103,18 @@ struct Decoder {
   NormKind norm = NormKind::rms;
   float norm_eps = 1e-5f;
   Activation activation = Activation::silu;
-  bool gated_mlp = true;           // act(gate) * up; false: act(up)
-  bool parallel_residual = false;  // x + attn(norm(x)) + mlp(norm(x)) (Phi-2)
-  bool fused_qkv = true;           // stored as one tensor: q rows, then k, then v
-  bool fused_gate_up = true;       // stored as one tensor: gate rows, then up (never of experts)
+  std::optional<float> activation_limit;  // of gegelu; nullopt: none
+  bool gated_mlp = true;                  // act(gate) * up; false: act(up) (gegelu's too)
+  bool parallel_residual = false;         // x + attn(norm(x)) + mlp(norm(x)) (Phi-2)
+  bool fused_qkv = true;                  // stored as one tensor: q rows, then k, then v
+  bool fused_gate_up = true;  // stored as one tensor: gate rows, then up (never of experts)
   bool attention_bias = false, mlp_bias = false, norm_bias = false, lm_head_bias = false;
   Rope rope;
   std::optional<MoE> moe;
+  std::optional<BlockSparse> block_sparse;
+  std::optional<float> attention_scale;        // of q times k; nullopt: 1 / sqrt(head_size)
+  float embedding_scale = 1, logit_scale = 1;  // what rows of the table and logits are times
+  std::vector<uint32_t> unused_tokens;         // ids whose logits are to be the lowest, in order
   // lm_head is the embedding table: then `weights` has no lm_head. Decided by the data: an lm_head
   // that is absent where the config allows it, or stored with the embedding's bytes.
   bool tied_embeddings = false;

@@ -236,6 +236,21 @@ unsigned expert_bits(const Decoder& d, const QuantizeOptions& o, uint32_t block_
   return o.precision == Precision::int4 ? 4 : 8;
 }
 
+// The operator of block-sparse attention has kernels for CPU (float32, float16) and CUDA (float16,
+// bfloat16), and wants the cache in one buffer.
+Result<void> check_sparse_target(const Checkpoint& c, const QuantizeOptions& o) {
+  if (!c.decoder.block_sparse) return {};
+  PHIQUANT_TRY(check_block_sparse(c.decoder, c.folder.string()));
+  const bool on_cuda = o.target == Target::cuda && o.precision != Precision::fp32;
+  if (o.target == Target::cpu || on_cuda) return {};
+  return Error{
+      Errc::usage,
+      fmt::format("--target {} --precision {}: ONNX Runtime computes the block-sparse attention of "
+                  "{} on cpu (int4, int8, fp32) and cuda (int4, int8, fp16, bf16) only",
+                  target_info(o.target).name, kPrecisionNames[static_cast<size_t>(o.precision)],
+                  c.architecture)};
+}
+
 // What the user gets, and may not expect.
 void add_warnings(Plan& plan, const QuantizeOptions& o, const DecoderOptions& decoder) {
   if (o.target == Target::cuda && o.precision == Precision::fp32)
@@ -258,6 +273,7 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   if (options.sequence_length && *options.sequence_length > checkpoint.decoder.context)
     return Error{Errc::usage, fmt::format("--sequence-length {}: the model's context is {} tokens",
                                           *options.sequence_length, checkpoint.decoder.context)};
+  if (!is_plain(options)) PHIQUANT_TRY(check_sparse_target(checkpoint, options));
   const TargetInfo& target = target_info(options.target);
   const QuantizeOptions settled = settle(options, target, checkpoint.decoder);
   const bool quantizes = is_integer(options.precision);
@@ -268,6 +284,7 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   Editor editor(empty_model(checkpoint, options), settled, all);
   GraphWriter writer(editor, checkpoint, target, io_dtype(target, options.precision));
   writer.quantized = quantizes;
+  writer.is_standard = is_plain(options);
   const EmbeddingPlan embedding = embedding_plan(checkpoint.decoder, settled);
   DecoderOptions decoder{embedding.form, 0, settled.block_size.value_or(32)};
   if (checkpoint.decoder.moe)

@@ -100,25 +100,41 @@ std::string write_output_projection(GraphWriter& w, int32_t layer, const std::st
                   w.weight(Part::attn_out, layer), biased ? &bias : nullptr);
 }
 
+float attention_scale(const Decoder& d) {
+  return d.attention_scale.value_or(
+      static_cast<float>(1.0 / std::sqrt(static_cast<double>(d.head_size))));
+}
+
 std::string write_attention(GraphWriter& w, int32_t layer, const std::string& input,
                             const SharedInputs& shared) {
   const Decoder& d = w.decoder;
+  const bool rotates = w.target.rotary_in_attention,
+             sparse = d.block_sparse && d.block_sparse->has(layer);
+  const char* op = sparse ? "SparseAttention" : "GroupQueryAttention";
   std::vector<std::string> inputs = write_qkv(w, layer, input, shared);
-  const std::string n = std::to_string(layer), path = layer_path(layer, "attn/GroupQueryAttention"),
+  const std::string n = std::to_string(layer), path = layer_path(layer, std::string("attn/") + op),
                     out = path + "/output_0";
-  const bool rotates = w.target.rotary_in_attention;
-  inputs.insert(inputs.end(),
-                {"past_key_values." + n + ".key", "past_key_values." + n + ".value",
-                 shared.seqlens_k, shared.total_length, rotates ? shared.cos_cache : "",
-                 rotates ? shared.sin_cache : "", "", "", ""});
-  onnx::NodeProto& node =
-      w.node("GroupQueryAttention", path, inputs,
-             {out, "present." + n + ".key", "present." + n + ".value"}, "com.microsoft");
+  const auto take = [&](std::initializer_list<std::string> more) {
+    inputs.insert(inputs.end(), more);
+  };
+  take({"past_key_values." + n + ".key", "past_key_values." + n + ".value"});
+  if (sparse)
+    take({shared.block_rows, shared.block_columns, shared.total_length, shared.key_lengths});
+  else
+    take({shared.seqlens_k, shared.total_length});
+  take({rotates ? shared.cos_cache : "", rotates ? shared.sin_cache : ""});
+  if (!sparse) take({"", "", ""});
+  onnx::NodeProto& node = w.node(
+      op, path, inputs, {out, "present." + n + ".key", "present." + n + ".value"}, "com.microsoft");
   add_int_attribute(node, "num_heads", d.n_heads);
   add_int_attribute(node, "kv_num_heads", d.n_kv_heads);
-  set_float(node, "scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(d.head_size))));
-  add_int_attribute(node, "local_window_size", -1);
-  set_float(node, "softcap", 0);
+  set_float(node, "scale", attention_scale(d));
+  if (sparse) {
+    add_int_attribute(node, "sparse_block_size", d.block_sparse->block_size);
+  } else {
+    add_int_attribute(node, "local_window_size", -1);
+    set_float(node, "softcap", 0);
+  }
   add_int_attribute(node, "do_rotary", rotates ? 1 : 0);
   add_int_attribute(node, "rotary_interleaved", 0);
   return write_output_projection(w, layer, out);

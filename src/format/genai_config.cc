@@ -57,7 +57,7 @@ std::string runtime_type(const Checkpoint& c) {
   std::string name = c.architecture.substr(0, c.architecture.find("For"));
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char ch) { return static_cast<char>(std::tolower(ch)); });
-  for (const char* known : {"phi", "phi3", "phimoe"})
+  for (const char* known : {"phi", "phi3", "phimoe", "phi3small"})
     if (name == known) return name;
   return "phi3";
 }

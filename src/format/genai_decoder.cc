@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/input_file.h"
+
 namespace phiquant::format {
 
 using Part = phiquant::Role;
@@ -32,13 +34,29 @@ std::string write_total_length(GraphWriter& w) {
   return out;
 }
 
-std::string write_seqlens(GraphWriter& w) {
+void write_lengths(GraphWriter& w, SharedInputs& shared) {
   const std::string one = w.int64s({1}), sum = fmt::format("{}/ReduceSum/output_0", kMaskPath);
   add_int_attribute(
       w.node("ReduceSum", fmt::format("{}/ReduceSum", kMaskPath), {"attention_mask", one}, {sum}),
       "keepdims", 0);
   const std::string less_one = w.add("Sub", fmt::format("{}/Sub", kMaskPath), {sum, one});
-  return w.cast(fmt::format("{}/Sub/Cast", kMaskPath), less_one, DType::i32);
+  shared.seqlens_k = w.cast(fmt::format("{}/Sub/Cast", kMaskPath), less_one, DType::i32);
+  if (w.decoder.block_sparse)
+    shared.key_lengths = w.cast(fmt::format("{}/ReduceSum/Cast", kMaskPath), sum, DType::i32);
+}
+
+// logits, where their type or some of their values are not those of the product.
+std::string scale_logits(GraphWriter& w, std::string logits) {
+  const Decoder& d = w.decoder;
+  if (d.logit_scale != 1)
+    logits = w.add("Mul", "/lm_head/Mul", {logits, w.float_scalar(d.logit_scale)});
+  if (d.unused_tokens.empty()) return logits;
+  std::string is_unused(d.vocab, '\0');
+  for (const uint32_t id : d.unused_tokens) is_unused[id] = 1;
+  const std::string mask =
+      w.table("logits_mask",
+              {"logits_mask", DType::boolean, {d.vocab}, memory_source(std::move(is_unused))});
+  return w.add("Where", "/lm_head/Where", {mask, w.lowest(), logits});
 }
 
 // x + attention(norm(x)) + mlp(norm(x)): both read one norm, their sum is what the next norm adds.
@@ -55,14 +73,21 @@ void write_head(GraphWriter& w, const std::string& input) {
   const SourceTensor rows = w.decoder.tied_embeddings && !w.has(Part::lm_head)
                                 ? w.weight(Part::embed)
                                 : w.weight(Part::lm_head);
-  const bool has_bias = w.has(Part::lm_head, -1, true), widens = w.io == DType::bf16;
+  const bool has_bias = w.has(Part::lm_head, -1, true), widens = w.io == DType::bf16,
+             scales = w.decoder.logit_scale != 1 || !w.decoder.unused_tokens.empty();
   SourceTensor bias;
   if (has_bias) bias = w.weight(Part::lm_head, -1, true);
   const std::string out = w.linear("/lm_head", Part::lm_head, -1, input, rows,
-                                   has_bias ? &bias : nullptr, widens ? "" : "logits");
-  if (!widens) return;
+                                   has_bias ? &bias : nullptr, widens || scales ? "" : "logits");
+  if (!widens && !scales) return;
+  const std::string scaled = scale_logits(w, out);
+  if (!widens) {
+    // The last node's output is the graph's.
+    w.graph().mutable_node(w.graph().node_size() - 1)->set_output(0, "logits");
+    return;
+  }
   // GenAI samples from float32 or float16 logits.
-  add_int_attribute(w.node("Cast", "/lm_head/Cast", {out}, {"logits"}), "to",
+  add_int_attribute(w.node("Cast", "/lm_head/Cast", {scaled}, {"logits"}), "to",
                     onnx_from_dtype(DType::f32));
 }
 
@@ -91,9 +116,10 @@ SharedInputs write_preprocessing(GraphWriter& w) {
         w.decoder.rope.long_branch && !w.target.has_if ? shifted_positions(w) : "position_ids";
   shared.total_length_int64 = write_total_length(w);
   write_rope(w, shared);
-  shared.seqlens_k = write_seqlens(w);
+  write_lengths(w, shared);
   shared.total_length =
       w.cast(fmt::format("{}/Gather/Cast", kMaskPath), shared.total_length_int64, DType::i32);
+  if (w.decoder.block_sparse) write_block_mask(w, shared);
   return shared;
 }
 
@@ -108,7 +134,9 @@ std::string write_embedding(GraphWriter& w, EmbeddingForm form) {
   } else {
     table = w.initializer("model.embed_tokens.weight", w.weight(Part::embed));
   }
-  return w.add("Gather", "/model/embed_tokens/Gather", {table, "input_ids"});
+  const std::string rows = w.add("Gather", "/model/embed_tokens/Gather", {table, "input_ids"});
+  if (w.decoder.embedding_scale == 1) return rows;
+  return w.add("Mul", "/model/embed_tokens/Mul", {rows, w.float_scalar(w.decoder.embedding_scale)});
 }
 
 NormOutputs write_norm(GraphWriter& w, const std::string& name, Part role, int32_t layer,

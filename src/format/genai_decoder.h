@@ -13,6 +13,8 @@ namespace phiquant::format {
 // What attention of every layer shares.
 struct SharedInputs {
   std::string seqlens_k, total_length;  // int32: keys per sequence minus 1; keys in all
+  // Of block-sparse attention: keys per sequence, int32; the blocks that each head sees, int32 CSR.
+  std::string key_lengths, block_rows, block_columns;
   std::string cos_cache, sin_cache;
   std::string position_ids;  // where RotaryEmbedding nodes need it
   std::string total_length_int64;
@@ -34,6 +36,13 @@ void write_rope(GraphWriter& w, SharedInputs& shared);
 SourceTensor rope_table(const Rope& rope, const RopeBranch& branch, uint64_t length, bool is_cos,
                         const std::string& name);
 
+// Errors: unsupported, where ONNX Runtime's SparseAttention cannot compute the decoder's. `folder`
+// is for messages.
+Result<void> check_block_sparse(const Decoder& decoder, const std::string& folder);
+// The sparse layers' inputs that do not depend on the layer.
+void write_block_mask(GraphWriter& w, SharedInputs& shared);
+
+// Rows of the table, times the model's scale.
 std::string write_embedding(GraphWriter& w, EmbeddingForm form);
 std::string write_attention(GraphWriter& w, int32_t layer, const std::string& input,
                             const SharedInputs& shared);
@@ -41,7 +50,9 @@ std::string write_mlp(GraphWriter& w, int32_t layer, const std::string& input);
 // The three projections, each with its bias; and the one behind attention.
 std::vector<std::string> write_projections(GraphWriter& w, int32_t layer, const std::string& input);
 std::string write_output_projection(GraphWriter& w, int32_t layer, const std::string& input);
-// logits.
+// 1 / sqrt(head_size), or what the model has instead.
+float attention_scale(const Decoder& decoder);
+// logits, scaled, those of unused tokens the lowest number.
 void write_head(GraphWriter& w, const std::string& input);
 // Experts chosen by the sparse mixer. `bits` 4 or 8: com.microsoft::QMoE with blocks of
 // `block_size`; 0: plain MatMuls.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -83,6 +84,13 @@ std::string GraphWriter::scalar(DType dtype, float value) {
   return constant(fmt::format("{}/{}", type, value), tensor);
 }
 
+std::string GraphWriter::lowest() {
+  constexpr float kBf16 = -3.38953139e38f;
+  return float_scalar(io == DType::f16    ? -65504.0f
+                      : io == DType::bf16 ? kBf16
+                                          : std::numeric_limits<float>::lowest());
+}
+
 // ---- Weights
 // -------------------------------------------------------------------------------------------
 
@@ -108,6 +116,14 @@ std::string GraphWriter::initializer(const std::string& name, SourceTensor tenso
   sources_.emplace(name, tensor);
   // A table may be quantized. Vectors are cast by their job, which counts what overflows.
   if (quantized && io != DType::f32 && tensor.shape.size() > 1) tensor = cast_source(tensor, io);
+  editor_.set_source(proto, std::move(tensor));
+  return name;
+}
+
+std::string GraphWriter::table(const std::string& name, SourceTensor tensor) {
+  onnx::TensorProto& proto = *graph().add_initializer();
+  proto = make_tensor(name, tensor.dtype, tensor.shape);
+  tensor.name = name;
   editor_.set_source(proto, std::move(tensor));
   return name;
 }

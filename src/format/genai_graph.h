@@ -20,8 +20,9 @@ class GraphWriter {
   const Checkpoint& checkpoint;
   const Decoder& decoder;
   const TargetInfo& target;
-  const DType io;          // of activations, caches and float weights
-  bool quantized = false;  // weights will be quantized: they are rounded to `io` first
+  const DType io;            // of activations, caches and float weights
+  bool quantized = false;    // weights will be quantized: they are rounded to `io` first
+  bool is_standard = false;  // only operators of the ONNX standard may be used
 
   // ---- Nodes ----
   // A node with one output "<name>/output_0", whose name is returned.
@@ -38,6 +39,8 @@ class GraphWriter {
   std::string int64s(const std::vector<int64_t>& values);
   std::string scalar(DType dtype, float value);
   std::string float_scalar(float value) { return scalar(io, value); }
+  // The lowest finite number of `io`.
+  std::string lowest();
 
   // ---- Weights ----
   // The checkpoint's tensor. Where it has none the writer fails (see error()) and an empty tensor
@@ -47,6 +50,8 @@ class GraphWriter {
   bool has(phiquant::Role role, int32_t layer = -1, bool bias = false) const;
   // An initializer with the tensor's values and shape, as `io`.
   std::string initializer(const std::string& name, SourceTensor tensor);
+  // One with the tensor's values, shape and type.
+  std::string table(const std::string& name, SourceTensor tensor);
   // One that a job of the caller writes.
   std::string produced(const std::string& name, TensorId out);
   // y = x W^T: node "<base>/MatMul" with initializer "<base>.MatMul.weight" [K, N]; `rows` is W,

@@ -1,4 +1,6 @@
 // The feed-forward part: gated (down(act(gate) * up)) or plain (fc2(act(fc1))).
+#include <limits>
+
 #include "format/genai_decoder.h"
 #include "phiquant/sources.h"
 
@@ -8,7 +10,40 @@ using Part = phiquant::Role;
 
 namespace {
 
+// Every second number, from `first` on.
+std::string every_second(GraphWriter& w, const std::string& path, const std::string& input,
+                         int64_t first) {
+  return w.add("Slice", path,
+               {input, w.int64s({first}), w.int64s({std::numeric_limits<int64_t>::max()}),
+                w.int64s({-1}), w.int64s({2})});
+}
+
+std::string write_quick_gelu(GraphWriter& w, const std::string& path, const std::string& input) {
+  if (w.is_standard) {
+    const std::string scaled = w.add("Mul", path + "/Scale", {input, w.float_scalar(1.702f)});
+    return w.add("Mul", path + "/Mul", {input, w.add("Sigmoid", path + "/Sigmoid", {scaled})});
+  }
+  const std::string out = path + "/QuickGelu/output_0";
+  set_float(w.node("QuickGelu", path + "/QuickGelu", {input}, {out}, "com.microsoft"), "alpha",
+            1.702f);
+  return out;
+}
+
+std::string write_gegelu(GraphWriter& w, int32_t layer, const std::string& input) {
+  const auto path = [&](const char* rest) { return layer_path(layer, std::string("mlp/") + rest); };
+  std::string gate = every_second(w, path("gelu/Slice"), input, 0),
+              linear = every_second(w, path("linear/Slice"), input, 1);
+  if (const auto limit = w.decoder.activation_limit) {
+    const std::string most = w.float_scalar(*limit);
+    gate = w.add("Clip", path("gelu/Clip"), {gate, "", most});
+    linear = w.add("Clip", path("linear/Clip"), {linear, w.float_scalar(-*limit), most});
+  }
+  linear = w.add("Add", path("linear/Add"), {linear, w.float_scalar(1)});
+  return w.add("Mul", path("Mul"), {write_quick_gelu(w, path("act_fn"), gate), linear});
+}
+
 std::string activate(GraphWriter& w, int32_t layer, const std::string& input) {
+  if (w.decoder.activation == Activation::gegelu) return write_gegelu(w, layer, input);
   if (w.decoder.activation == Activation::gelu_tanh) {
     const std::string path = layer_path(layer, "mlp/act_fn/FastGelu"), out = path + "/output_0";
     set_string(w.node("Gelu", path, {input}, {out}), "approximate", "tanh");
@@ -51,9 +86,12 @@ std::pair<std::string, std::string> write_gate_up(GraphWriter& w, int32_t layer,
 }  // namespace
 
 std::string write_mlp(GraphWriter& w, int32_t layer, const std::string& input) {
-  if (!w.decoder.gated_mlp)
-    return write_linear(w, "fc2", Part::mlp_down, layer,
-                        activate(w, layer, write_linear(w, "fc1", Part::mlp_up, layer, input)));
+  if (!w.decoder.gated_mlp) {
+    const bool pairs = w.decoder.activation == Activation::gegelu;
+    const char *first = pairs ? "up_proj" : "fc1", *second = pairs ? "down_proj" : "fc2";
+    return write_linear(w, second, Part::mlp_down, layer,
+                        activate(w, layer, write_linear(w, first, Part::mlp_up, layer, input)));
+  }
   const auto [gate, up] = write_gate_up(w, layer, input);
   const std::string product =
       w.add("Mul", layer_path(layer, "mlp/Mul"), {activate(w, layer, gate), up});

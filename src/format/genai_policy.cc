@@ -37,6 +37,8 @@ constexpr Default kDefaults[] = {
      "change)"},
     {"phimoe", always, Part::lm_head, 8,
      "4-bit logits cost more than all other layers together (--uniform to change)"},
+    {"phi3small", always, Part::lm_head, 8,
+     "4-bit logits cost more than all other layers together (--uniform to change)"},
 };
 
 // Layers whose qkv and down projections a mixed recipe lifts to 8 bits: the first and last eighth,

@@ -1,6 +1,5 @@
 // A decoder of standard operators only (opset 21): input_ids -> logits, without a cache. For
 // runtimes that have no com.microsoft operators.
-#include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
@@ -17,6 +16,9 @@ namespace {
 struct Shared {
   std::string cos, sin;  // [tokens, dims / 2]
   std::string mask;      // [tokens, tokens]: 0, or the lowest number
+  // Of layers with block-sparse attention: [heads, tokens, tokens], heads by key heads where
+  // several queries share one.
+  std::string sparse_mask;
 };
 
 std::string write_unsqueeze(GraphWriter& w, const std::string& name, const std::string& input,
@@ -52,6 +54,78 @@ std::string write_table(GraphWriter& w, const std::string& name, bool is_cos,
 
 float lowest(DType dtype) { return dtype == DType::f16 ? -65504.0f : -3.3e38f; }
 
+// The lowest of a number for what is not seen. Blocks nearby are the same for every head; those
+// beyond depend on the head, and on the key alone.
+struct SparseParts {
+  std::string nearby;  // [tokens, tokens]
+  std::string beyond;  // [heads, 1, tokens], heads as in Shared::sparse_mask
+};
+
+Shape beyond_shape(const Decoder& d, uint64_t n_tokens) {
+  if (d.n_heads == d.n_kv_heads) return {d.n_heads, 1, n_tokens};
+  return {d.n_kv_heads, d.n_heads / d.n_kv_heads, 1, n_tokens};
+}
+
+std::string join_sparse_mask(GraphWriter& w, const std::string& causal, const SparseParts& parts) {
+  const std::string any = w.add("Max", "/model/mask/sparse/Max", {parts.nearby, parts.beyond});
+  return w.add("Min", "/model/mask/sparse/Min", {causal, any});
+}
+
+// For a known number of tokens.
+SparseParts write_fixed_sparse(GraphWriter& w, uint64_t n_tokens) {
+  const Decoder& d = w.decoder;
+  const BlockSparse b = *d.block_sparse;
+  const float hidden = lowest(w.io);
+  const auto nearby = [b, n_tokens, hidden](uint64_t first, std::span<float> out) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      const uint64_t query = (first + i) / n_tokens / b.block_size,
+                     key = (first + i) % n_tokens / b.block_size;
+      out[i] = query < key + b.local_blocks ? 0.0f : hidden;
+    }
+  };
+  const auto beyond = [b, n_tokens, hidden, heads = d.n_heads](uint64_t first,
+                                                               std::span<float> out) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      const auto head = static_cast<uint32_t>((first + i) / n_tokens);
+      const uint64_t key = (first + i) % n_tokens / b.block_size;
+      out[i] = b.is_beyond(key, b.shift(head, heads)) ? 0.0f : hidden;
+    }
+  };
+  const auto table = [&](const char* name, Shape shape, const FillFloats& fill) {
+    const uint64_t n = *element_count(shape);
+    return w.initializer(name, {name, DType::f32, std::move(shape), computed_source(n, fill)});
+  };
+  return {table("sparse_mask_nearby", {n_tokens, n_tokens}, nearby),
+          table("sparse_mask_beyond", beyond_shape(d, n_tokens), beyond)};
+}
+
+// The same of positions [tokens, 1] and [1, tokens] that are known at run time.
+SparseParts write_sparse(GraphWriter& w, const std::string& query, const std::string& key) {
+  const Decoder& d = w.decoder;
+  const BlockSparse& b = *d.block_sparse;
+  const std::string base = "/model/mask/sparse";
+  const std::string size = w.int64(b.block_size);
+  const std::string query_block = w.add("Div", base + "/query/Div", {query, size}),
+                    key_block = w.add("Div", base + "/key/Div", {key, size});
+  const std::string distance = w.add("Sub", base + "/Sub", {query_block, key_block});
+  const std::string zero = w.float_scalar(0), hidden = w.float_scalar(lowest(w.io));
+  SparseParts parts;
+  parts.nearby = w.add(
+      "Where", base + "/nearby/Where",
+      {w.add("Less", base + "/nearby/Less", {distance, w.int64(b.local_blocks)}), zero, hidden});
+  std::vector<int64_t> shifts;
+  for (uint32_t head = 0; head < d.n_heads; ++head)
+    shifts.push_back(static_cast<int64_t>(b.shift(head, d.n_heads) + 1));
+  const Shape shape = beyond_shape(d, 1);
+  const std::string shift =
+      write_reshape(w, base + "/shift/Reshape", w.int64s(shifts), {shape.begin(), shape.end()});
+  const std::string number = w.add("Add", base + "/beyond/Add", {key_block, shift});
+  const std::string rest = w.add("Mod", base + "/beyond/Mod", {number, w.int64(b.vertical_stride)});
+  parts.beyond = w.add("Where", base + "/beyond/Where",
+                       {w.add("Equal", base + "/beyond/Equal", {rest, w.int64(0)}), zero, hidden});
+  return parts;
+}
+
 // How many tokens back one sees, itself included; nullopt: all.
 std::optional<uint64_t> window_of(const Decoder& d) {
   if (d.sliding_window && *d.sliding_window < d.context) return d.sliding_window;
@@ -78,6 +152,8 @@ Shared write_fixed_shared(GraphWriter& w, uint64_t n_tokens) {
                                             DType::f32,
                                             {n_tokens, n_tokens},
                                             computed_source(n_tokens * n_tokens, fill)});
+  if (w.decoder.block_sparse)
+    s.sparse_mask = join_sparse_mask(w, s.mask, write_fixed_sparse(w, n_tokens));
   return s;
 }
 
@@ -107,6 +183,8 @@ Shared write_shared(GraphWriter& w) {
   }
   s.mask =
       w.add("Where", "/model/mask/Where", {seen, w.float_scalar(0), w.float_scalar(lowest(w.io))});
+  if (w.decoder.block_sparse)
+    s.sparse_mask = join_sparse_mask(w, s.mask, write_sparse(w, query, key));
   return s;
 }
 
@@ -186,11 +264,12 @@ std::string write_plain_attention(GraphWriter& w, int32_t layer, const std::stri
     keys = write_unsqueeze(w, path + "/keys/Unsqueeze", keys, 2);
     v = write_unsqueeze(w, path + "/v/Unsqueeze", v, 2);
   }
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d.head_size)));
-  const std::string scores =
-      w.add("Mul", path + "/scores/Mul",
-            {w.add("MatMul", path + "/scores/MatMul", {q, keys}), w.float_scalar(scale)});
-  const std::string masked = w.add("Add", path + "/scores/Add", {scores, shared.mask});
+  const std::string scores = w.add(
+      "Mul", path + "/scores/Mul",
+      {w.add("MatMul", path + "/scores/MatMul", {q, keys}), w.float_scalar(attention_scale(d))});
+  const bool is_sparse = d.block_sparse && d.block_sparse->has(layer);
+  const std::string masked =
+      w.add("Add", path + "/scores/Add", {scores, is_sparse ? shared.sparse_mask : shared.mask});
   const std::string weights = path + "/Softmax/output_0";
   add_int_attribute(w.node("Softmax", path + "/Softmax", {masked}, {weights}), "axis", -1);
   std::string out = w.add("MatMul", path + "/values/MatMul", {weights, v});

@@ -20,7 +20,7 @@ enum class Dim : uint8_t {
   vocab,
   experts,
   ffn,
-  gate_up,  // gate_up: 2 * ffn
+  gate_up,  // 2 * ffn
   q,
   kv,
   qkv,   // n_heads * head_size; n_kv_heads * head_size; q + 2 * kv
@@ -44,6 +44,7 @@ enum class Part : uint8_t {
   lora_b,          // of an adapter on the weight of that role
   packed_gate_up,  // [experts, 2 * ffn, hidden]: for each expert the gate's rows, then up's
   packed,          // [experts, rows, columns]
+  grouped_qkv,     // for each key head the rows of its query heads, then k's, then v's
 };
 
 // `pattern`: the tensor's full name. {layer} and {expert} stand for a number below the config's,
@@ -92,7 +93,8 @@ std::string make_name(std::string_view pattern, int32_t layer, int32_t expert);
 Result<Decoder> phi_decoder(const ConfigView& config);
 Result<Decoder> phi3_decoder(const ConfigView& config);
 Result<Decoder> phimoe_decoder(const ConfigView& config);
+Result<Decoder> phi3small_decoder(const ConfigView& config);
 extern const std::span<const TensorRule> kPhiTensors, kPhi3Tensors, kPhi3Vision, kPhi4Multimodal,
-    kPhiMoeTensors, kPhiMoeAlternatives;
+    kPhiMoeTensors, kPhiMoeAlternatives, kPhi3SmallTensors;
 
 }  // namespace phiquant

@@ -63,6 +63,7 @@ class Assigner {
   Result<void> check(const FoundTensor& tensor, const Match& match) const;
   Result<void> put(const WeightKey& key, SourceTensor tensor);
   Result<void> put_packed(const FoundTensor& tensor, const Match& match);
+  Result<void> put_grouped_qkv(const SourceTensor& tensor, const Match& match);
   Result<void> check_missing() const;
   Result<void> read_adapter();
   Result<void> merge_adapter();
@@ -141,6 +142,26 @@ Result<void> Assigner::put_packed(const FoundTensor& tensor, const Match& match)
   return {};
 }
 
+// q, k and v of a tensor that has the rows of each key head together.
+Result<void> Assigner::put_grouped_qkv(const SourceTensor& tensor, const Match& match) {
+  const Decoder& d = out_.decoder;
+  const uint64_t queries = uint64_t{d.n_heads / d.n_kv_heads} * d.head_size,
+                 group = queries + 2 * uint64_t{d.head_size};
+  const auto gather = [&](const char* part, uint64_t first, uint64_t count) {
+    std::vector<SourceTensor> rows;
+    for (uint64_t head = 0; head < d.n_kv_heads; ++head)
+      rows.push_back(slice_rows(tensor, head * group + first, count));
+    return concat_rows(fmt::format("{}[{}]", tensor.name, part), rows);
+  };
+  const auto put_part = [&](Role role, SourceTensor part) {
+    return put({role, match.name.layer, -1, match.rule->pattern.ends_with(".bias")},
+               std::move(part));
+  };
+  PHIQUANT_TRY(put_part(Role::attn_q, gather("q", 0, queries)));
+  PHIQUANT_TRY(put_part(Role::attn_k, gather("k", queries, d.head_size)));
+  return put_part(Role::attn_v, gather("v", queries + d.head_size, d.head_size));
+}
+
 Result<void> Assigner::take(const FoundTensor& tensor, const Match& match) {
   const TensorRule& rule = *match.rule;
   const SafetensorsEntry& e = tensor.entry;
@@ -158,7 +179,9 @@ Result<void> Assigner::take(const FoundTensor& tensor, const Match& match) {
     (rule.part == Part::lora_a ? adapters_[key].a : adapters_[key].b) = &tensor;
     return {};
   }
-  return put(key, {e.name, e.dtype, e.shape, bytes_of(tensor)});
+  SourceTensor whole{e.name, e.dtype, e.shape, bytes_of(tensor)};
+  if (rule.part == Part::grouped_qkv) return put_grouped_qkv(whole, match);
+  return put(key, std::move(whole));
 }
 
 Result<void> Assigner::check_missing() const {

@@ -38,8 +38,15 @@ constexpr ActivationName kActivations[] = {
     {"gelu_fast", Activation::gelu_tanh},
 };
 
-Result<Activation> read_activation(const ConfigView& config) {
+Result<Activation> read_activation(const ConfigView& config, const CommonKeys& keys) {
   PHIQUANT_ASSIGN(const auto name, config.optional_text("hidden_act"));
+  if (keys.has_gegelu) {
+    if (!name || *name == "gegelu") return Activation::gegelu;
+    return config.error(
+        Errc::unsupported,
+        fmt::format("unknown activation '{}' (hidden_act; this architecture has gegelu)",
+                    printable(*name)));
+  }
   if (!name) return config.missing("hidden_act");
   std::string known;
   for (const ActivationName& row : kActivations) {
@@ -172,17 +179,17 @@ Result<std::optional<ConfigView>> ConfigView::section(std::string_view key) cons
   return std::optional(ConfigView(*value, fmt::format("{}: {}", where_, key)));
 }
 
-Result<Decoder> common_decoder(const ConfigView& config) {
+Result<Decoder> common_decoder(const ConfigView& config, const CommonKeys& keys) {
   Decoder d;
   PHIQUANT_ASSIGN(d.n_layers, config.count32("num_hidden_layers", kMaxLayers));
   PHIQUANT_ASSIGN(d.hidden, config.count32("hidden_size", kMaxWidth));
   PHIQUANT_TRY(read_heads(config, d));
-  PHIQUANT_ASSIGN(d.ffn, config.count32("intermediate_size", kMaxWidth));
+  PHIQUANT_ASSIGN(d.ffn, config.count32(keys.ffn, kMaxWidth));
   PHIQUANT_ASSIGN(d.vocab, config.count32("vocab_size", kMaxVocab));
   PHIQUANT_ASSIGN(d.context, config.count("max_position_embeddings", kMaxContext));
   PHIQUANT_ASSIGN(d.sliding_window, config.optional_count("sliding_window", uint64_t{1} << 40));
-  PHIQUANT_ASSIGN(d.activation, read_activation(config));
-  PHIQUANT_ASSIGN(d.rope, read_rope(config, d.head_size, d.context));
+  PHIQUANT_ASSIGN(d.activation, read_activation(config, keys));
+  PHIQUANT_ASSIGN(d.rope, read_rope(config, keys, d.head_size, d.context));
   PHIQUANT_ASSIGN(d.tied_embeddings, config.flag("tie_word_embeddings", false));
   return d;
 }

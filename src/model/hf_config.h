@@ -50,15 +50,23 @@ class ConfigView {
   std::string where_;
 };
 
+// Where architectures differ in the names of what they have in common.
+struct CommonKeys {
+  std::string_view ffn = "intermediate_size", rope_theta = "rope_theta";
+  double default_theta = 10000;
+  bool has_gegelu = false;  // the activation is gegelu, and no other
+};
+
 // What all decoders have in common: sizes, context, sliding window, activation, rope,
 // tied_embeddings (as the config says; false where it says nothing). The rest of Decoder keeps its
 // defaults. Errors: corrupt (missing, absurd or contradictory numbers), unsupported (activation,
 // rope kind).
-Result<Decoder> common_decoder(const ConfigView& config);
+Result<Decoder> common_decoder(const ConfigView& config, const CommonKeys& keys = {});
 
 // Rope of a decoder whose head_size and context are known.
 // Source: transformers, modeling_rope_utils (default, longrope); "su" is longrope's name in the
 // first Phi-3-128k files.
-Result<Rope> read_rope(const ConfigView& config, uint32_t head_size, uint64_t context);
+Result<Rope> read_rope(const ConfigView& config, const CommonKeys& keys, uint32_t head_size,
+                       uint64_t context);
 
 }  // namespace phiquant

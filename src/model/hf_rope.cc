@@ -79,11 +79,12 @@ Result<void> read_longrope(const RopeSource& source, uint64_t context, Rope& rop
 
 }  // namespace
 
-Result<Rope> read_rope(const ConfigView& config, uint32_t head_size, uint64_t context) {
+Result<Rope> read_rope(const ConfigView& config, const CommonKeys& keys, uint32_t head_size,
+                       uint64_t context) {
   PHIQUANT_ASSIGN(const RopeSource source, rope_source(config));
   Rope rope;
-  PHIQUANT_ASSIGN(const auto theta, source.positive("rope_theta"));
-  rope.theta = theta.value_or(10000);
+  PHIQUANT_ASSIGN(const auto theta, source.positive(keys.rope_theta));
+  rope.theta = theta.value_or(keys.default_theta);
   PHIQUANT_ASSIGN(const auto partial, source.positive("partial_rotary_factor"));
   const double dims = std::floor(head_size * partial.value_or(1));
   if (dims > head_size || dims < 2 || std::fmod(dims, 2) != 0)

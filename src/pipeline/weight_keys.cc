@@ -48,6 +48,9 @@ constexpr NameRule kGraphNames[] = {
     {"model.layers.{layer}.moe.experts.down_proj.weight[{expert}]", Role::expert_down},
     {"model.layers.{layer}.final_norm_layernorm.weight", Role::final_norm},
     {"model.layers.{layer}.final_norm_layernorm.bias", Role::final_norm},
+    {"block_row_indices", Role::ignored},
+    {"block_col_indices", Role::ignored},
+    {"logits_mask", Role::ignored},
     {"cos_cache", Role::ignored},
     {"sin_cache", Role::ignored},
 };
@@ -63,9 +66,10 @@ std::optional<WeightKey> weight_key_of_name(std::string_view name) {
     if (const auto match = match_name(rule.pattern, name))
       return WeightKey{rule.role, is_outside_layers(rule.role) ? -1 : match->layer, match->expert,
                        is_bias};
-  for (const auto& rules : {kPhi3Tensors, kPhiTensors, kPhiMoeTensors})
+  for (const auto& rules : {kPhi3Tensors, kPhiTensors, kPhiMoeTensors, kPhi3SmallTensors})
     for (const TensorRule& rule : rules)
-      if (const auto match = match_name(rule.pattern, name))
+      if (const auto match = match_name(rule.pattern, name);
+          match && rule.part != Part::grouped_qkv)
         return WeightKey{rule.role, match->layer, match->expert, is_bias};
   return std::nullopt;
 }

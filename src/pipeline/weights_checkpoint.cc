@@ -28,6 +28,25 @@ std::string rope_text(const Rope& rope) {
   return text;
 }
 
+std::string activation_name(const Decoder& d) {
+  switch (d.activation) {
+    case Activation::silu:
+      return "silu";
+    case Activation::gelu_tanh:
+      return "gelu (tanh)";
+    case Activation::gegelu:
+      return d.activation_limit ? fmt::format("gegelu, at most {:g}", *d.activation_limit)
+                                : "gegelu";
+  }
+  return "";
+}
+
+std::string sparse_text(const BlockSparse& b) {
+  return fmt::format("in blocks of {} tokens: the {} nearest, 1 in {} beyond{}", b.block_size,
+                     b.local_blocks, b.vertical_stride,
+                     b.dense_every ? fmt::format("; all in 1 layer of {}", b.dense_every) : "");
+}
+
 void add_decoder(const Decoder& d, Properties& p) {
   const auto add = [&](const char* name, auto value) {
     p.emplace_back(name, fmt::format("{}", value));
@@ -44,8 +63,8 @@ void add_decoder(const Decoder& d, Properties& p) {
   if (d.sliding_window) add("sliding window", *d.sliding_window);
   add("norm",
       fmt::format("{}, epsilon {:g}", d.norm == NormKind::rms ? "RMS" : "layer", d.norm_eps));
-  add("activation", fmt::format("{}{}", d.activation == Activation::silu ? "silu" : "gelu (tanh)",
-                                d.gated_mlp ? ", gated" : ""));
+  add("activation", fmt::format("{}{}", activation_name(d), d.gated_mlp ? ", gated" : ""));
+  if (d.block_sparse) add("attention", sparse_text(*d.block_sparse));
   add("rotary embedding", rope_text(d.rope));
   add("lm_head", d.tied_embeddings ? "the embedding table" : "a tensor of its own");
 }
@@ -82,7 +101,7 @@ Result<void> place_in_files(const fs::path& path, const WeightsOptions& options,
   for (size_t i = 0; i < found.size(); ++i) places.emplace(found[i].entry.name, i);
   std::vector<std::pair<size_t, NamedWeight>> placed;
   for (NamedWeight& weight : out.weights) {
-    // Experts of one tensor are "<tensor>[3].gate".
+    // Parts of a tensor are "<tensor>[3].gate", "<tensor>[q]".
     const std::string_view name = weight.source.name;
     const auto at = places.find(name.substr(0, name.find('[')));
     const size_t index = at == places.end() ? found.size() : at->second;

@@ -30,7 +30,7 @@ const std::string kCorrupt = "corrupt: F/config.json: ",
                   kUnsupported = "unsupported: F/config.json: ";
 const std::string kKnown =
     "(known: PhiForCausalLM, Phi3ForCausalLM, PhiMoEForCausalLM, PhimoeForCausalLM, "
-    "Phi3VForCausalLM, Phi4MMForCausalLM, Phi4MultimodalForCausalLM)";
+    "Phi3VForCausalLM, Phi4MMForCausalLM, Phi4MultimodalForCausalLM, Phi3SmallForCausalLM)";
 
 TEST(ConfigBad, Json) {
   EXPECT_EQ(config_text(""), kCorrupt + "the file is empty (incomplete download?)");
@@ -59,10 +59,10 @@ TEST(ConfigBad, Architecture) {
             kUnsupported + "unknown architecture 'gemma' " + kKnown);
   EXPECT_EQ(with_config("architectures", "Phi3ForCausalLM"),
             kCorrupt + "'architectures' is \"Phi3ForCausalLM\", wanted a list of texts");
-  EXPECT_EQ(with_config("architectures", {"Phi3SmallForCausalLM"}),
+  EXPECT_EQ(with_config("architectures", {"Phi4FlashForCausalLM"}),
             kUnsupported +
-                "architecture Phi3SmallForCausalLM is not supported: its block-sparse attention is "
-                "not implemented; Phi-3.5-mini and Phi-4-mini are of its size");
+                "architecture Phi4FlashForCausalLM is not supported: its state-space layers are "
+                "not implemented");
   EXPECT_EQ(with_config("architectures", {"Phi3VForCausalLM"}),
             kUnsupported +
                 "Phi3VForCausalLM takes images or sound besides text, and only the text part can "

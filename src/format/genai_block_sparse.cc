@@ -1,0 +1,90 @@
+// Block-sparse attention: what com.microsoft::SparseAttention takes beside queries, keys and
+// values, and the same as masks for standard operators.
+// Sources: onnxruntime 1.31, contrib_ops/cpu/sparse/sparse_attention_helper.h (limits, shapes);
+// onnxruntime-genai 0.18, builders/phi.py, Phi3SmallModel (names, -1 behind the shorter lists).
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "core/input_file.h"
+#include "format/genai_decoder.h"
+#include "phiquant/sources.h"
+
+namespace phiquant::format {
+namespace {
+
+constexpr uint64_t kMaxEntries = uint64_t{1} << 26;  // of all heads; those of 128k tokens: 2^23.2
+
+uint64_t block_count(const Decoder& d) {
+  return (d.context + d.block_sparse->block_size - 1) / d.block_sparse->block_size;
+}
+
+// Blocks of keys that block `query` sees: those nearby, and of the others every stride-th.
+uint64_t seen_blocks(const BlockSparse& b, uint64_t query, uint64_t shift) {
+  if (query < b.local_blocks) return query + 1;
+  const uint64_t others = query + 1 - b.local_blocks;
+  return b.local_blocks + (others + shift) / b.vertical_stride - shift / b.vertical_stride;
+}
+
+SourceTensor int32_table(Shape shape, const std::vector<int32_t>& values) {
+  std::string bytes(values.size() * sizeof(int32_t), '\0');
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return {"", DType::i32, std::move(shape), memory_source(std::move(bytes))};
+}
+
+}  // namespace
+
+Result<void> check_block_sparse(const Decoder& d, const std::string& folder) {
+  if (!d.block_sparse) return {};
+  const BlockSparse& b = *d.block_sparse;
+  const auto refuse = [&](const std::string& what) {
+    return Error{Errc::unsupported,
+                 fmt::format("{}: ONNX Runtime's SparseAttention {} (--format onnx writes standard "
+                             "operators, which have no such limit)",
+                             folder, what)};
+  };
+  if (b.block_size != 16 && b.block_size != 32 && b.block_size != 64 && b.block_size != 128)
+    return refuse(
+        fmt::format("has blocks of 16, 32, 64 or 128 tokens, config.json wants {}", b.block_size));
+  if (d.head_size % 16 != 0)
+    return refuse(fmt::format("wants heads of a multiple of 16, they are of {}", d.head_size));
+  const uint64_t n_blocks = block_count(d);
+  uint64_t entries = n_blocks * d.n_heads;
+  for (uint32_t head = 0; head < d.n_heads && entries <= kMaxEntries; ++head) {
+    const uint64_t shift = b.shift(head, d.n_heads);
+    for (uint64_t i = 0; i < n_blocks; ++i) entries += seen_blocks(b, i, shift);
+  }
+  if (entries > kMaxEntries)
+    return refuse(fmt::format("lists every block that a head sees: more than {} for {} tokens",
+                              kMaxEntries, d.context));
+  return {};
+}
+
+void write_block_mask(GraphWriter& w, SharedInputs& shared) {
+  const Decoder& d = w.decoder;
+  const BlockSparse& b = *d.block_sparse;
+  const uint64_t n_blocks = block_count(d);
+  std::vector<std::vector<int32_t>> columns(d.n_heads);
+  std::vector<int32_t> rows;
+  size_t width = 0;
+  for (uint32_t head = 0; head < d.n_heads; ++head) {
+    const uint64_t shift = b.shift(head, d.n_heads);
+    for (uint64_t i = 0; i < n_blocks; ++i) {
+      rows.push_back(static_cast<int32_t>(columns[head].size()));
+      for (uint64_t j = 0; j <= i; ++j)
+        if (b.sees(i, j, shift)) columns[head].push_back(static_cast<int32_t>(j));
+    }
+    rows.push_back(static_cast<int32_t>(columns[head].size()));
+    width = std::max(width, columns[head].size());
+  }
+  std::vector<int32_t> all;
+  for (std::vector<int32_t>& list : columns) {
+    list.resize(width, -1);
+    all.insert(all.end(), list.begin(), list.end());
+    list = {};
+  }
+  shared.block_rows = w.table("block_row_indices", int32_table({d.n_heads, n_blocks + 1}, rows));
+  shared.block_columns = w.table("block_col_indices", int32_table({d.n_heads, width}, all));
+}
+
+}  // namespace phiquant::format
