@@ -59,11 +59,12 @@ struct Vocabulary {
 };
 
 // Reads the tokenizer's files among the checkpoint's sidecars: sentencepiece's tokenizer.model,
-// else tokenizer.json, else vocab.json and merges.txt; tokenizer_config.json, added_tokens.json and
-// chat_template.* beside it. Takes the same pieces, scores, types and ids as llama.cpp's
-// convert_hf_to_gguf.py (b11434), and names the pre-tokenizer by its own pattern. Errors: corrupt
-// (files that break their format or contradict each other; ids beyond the vocabulary), unsupported
-// (no tokenizer; a kind or a pre-tokenizer that llama.cpp does not have), io.
+// else tokenizer.json, else vocab.json and merges.txt, else Phi-3-small's .tiktoken file;
+// tokenizer_config.json, added_tokens.json and chat_template.* beside it. Takes the same pieces,
+// scores, types and ids as llama.cpp's convert_hf_to_gguf.py (b11434), and names the pre-tokenizer
+// by its own pattern. Errors: corrupt (files that break their format or contradict each other; ids
+// beyond the vocabulary), unsupported (no tokenizer; a kind or a pre-tokenizer that llama.cpp does
+// not have), io.
 Result<Vocabulary> read_vocabulary(const Checkpoint& checkpoint);
 
 }  // namespace phiquant

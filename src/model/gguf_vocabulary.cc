@@ -1,9 +1,10 @@
+#include "model/gguf_vocabulary.h"
+
 #include <optional>
 #include <utility>
 
 #include <fmt/core.h>
 
-#include "model/gguf_tokenizer.h"
 #include "wire/gguf_header.h"
 #include "wire/onnx_strip_context.h"
 

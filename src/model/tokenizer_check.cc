@@ -9,6 +9,7 @@
 
 #include "model/json_reader.h"
 #include "model/tokenizer_json.h"
+#include "model/vocabulary_files.h"
 #include "wire/onnx_strip_context.h"
 
 namespace phiquant {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr const char* kTokenizer = "tokenizer.json";
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr std::string_view kTiktoken = ".tiktoken";
 constexpr uint64_t kMaxSidecarBytes = 200'000'000;
 
 // Copied byte for byte beside a converted model. Licences: any file whose name begins so.
@@ -33,7 +35,8 @@ constexpr std::string_view kSidecars[] = {
 constexpr std::string_view kLicences[] = {"LICENSE", "LICENCE", "COPYING", "NOTICE"};
 
 bool is_sidecar(const std::string& name) {
-  if (std::find(std::begin(kSidecars), std::end(kSidecars), name) != std::end(kSidecars))
+  if (std::find(std::begin(kSidecars), std::end(kSidecars), name) != std::end(kSidecars) ||
+      name.ends_with(kTiktoken))
     return true;
   return std::any_of(std::begin(kLicences), std::end(kLicences),
                      [&](std::string_view stem) { return name.starts_with(stem); });
@@ -77,6 +80,7 @@ class Checker {
   Result<void> read_token_ids();
   Result<Ids> union_of(std::string_view key);
   Result<void> read_tokenizer_config(nlohmann::json& json);
+  Result<TokenizerSummary> summarize(const nlohmann::json& tokenizer_config);
   Result<void> check_tokenizer(const nlohmann::json& tokenizer_config);
   void note_ids(const nlohmann::json& tokenizer_config, const TokenizerSummary& tokenizer);
   void check_special(const nlohmann::json& tokenizer_config, const TokenizerSummary& tokenizer);
@@ -87,6 +91,7 @@ class Checker {
   const ConfigView& config_;
   const ConfigView* generation_;
   Checkpoint& out_;
+  std::string tokenizer_ = kTokenizer;  // the file that has the tokens
 };
 
 // generation_config's ids, then config's that are not among them.
@@ -169,8 +174,8 @@ void Checker::check_special(const nlohmann::json& tokenizer_config,
     if (!text) continue;
     const auto id = tokenizer.wanted.find(*text);
     if (id == tokenizer.wanted.end())
-      warn(fmt::format("{} '{}' of tokenizer_config.json is not in tokenizer.json", key,
-                       printable(*text)));
+      warn(fmt::format("{} '{}' of tokenizer_config.json is not in {}", key, printable(*text),
+                       tokenizer_));
     else if (!ids.empty() && !contains(ids, static_cast<int64_t>(id->second)))
       warn(
           fmt::format("{} of tokenizer_config.json is '{}', id {}; config.json and "
@@ -197,24 +202,28 @@ void Checker::check_added(const nlohmann::json& tokenizer_config,
                       there == tokenizer.added.end() ? "absent" : std::to_string(there->second));
   }
   if (n_wrong)
-    warn(fmt::format(
-        "tokenizer_config.json and tokenizer.json disagree about {} added token{}: {} here",
-        n_wrong, n_wrong > 1 ? "s" : "", first));
+    warn(fmt::format("tokenizer_config.json and {} disagree about {} added token{}: {} here",
+                     tokenizer_, n_wrong, n_wrong > 1 ? "s" : "", first));
 }
 
-Result<void> Checker::check_tokenizer(const nlohmann::json& tokenizer_config) {
-  PHIQUANT_ASSIGN(const std::string text, folder_.read_text(kTokenizer, kMaxSidecarBytes));
+Result<TokenizerSummary> Checker::summarize(const nlohmann::json& tokenizer_config) {
+  PHIQUANT_ASSIGN(const std::string text, folder_.read_text(tokenizer_, kMaxSidecarBytes));
   std::vector<std::string> wanted;
   for (const char* key : {"bos_token", "eos_token", "pad_token"})
     if (auto token = token_text(tokenizer_config, key)) wanted.push_back(std::move(*token));
   wanted.insert(wanted.end(), std::begin(kTokenTags), std::end(kTokenTags));
-  PHIQUANT_ASSIGN(const TokenizerSummary tokenizer,
-                  summarize_tokenizer(folder_.where(kTokenizer), text, wanted));
+  if (tokenizer_ == kTokenizer) return summarize_tokenizer(folder_.where(kTokenizer), text, wanted);
+  PHIQUANT_ASSIGN(const TokenizerFiles files, open_tokenizer_files(out_));
+  return summarize_tiktoken(files, wanted);
+}
+
+Result<void> Checker::check_tokenizer(const nlohmann::json& tokenizer_config) {
+  PHIQUANT_ASSIGN(const TokenizerSummary tokenizer, summarize(tokenizer_config));
   if (tokenizer.n_tokens > 0 && tokenizer.max_id >= out_.decoder.vocab)
     return Error{Errc::corrupt,
                  fmt::format("{}: token '{}' has id {}, config.json has vocab_size {} (the "
                              "tokenizer of another model?)",
-                             folder_.where(kTokenizer), printable(tokenizer.max_token),
+                             folder_.where(tokenizer_), printable(tokenizer.max_token),
                              tokenizer.max_id, out_.decoder.vocab)};
   note_ids(tokenizer_config, tokenizer);
   check_special(tokenizer_config, tokenizer);
@@ -233,7 +242,14 @@ Result<void> Checker::run() {
   nlohmann::json tokenizer_config;
   PHIQUANT_TRY(read_tokenizer_config(tokenizer_config));
   if (folder_.has(kTokenizer)) return check_tokenizer(tokenizer_config);
-  const bool other = folder_.has("tokenizer.model") || folder_.has("vocab.json");
+  PHIQUANT_ASSIGN(const std::string tiktoken, known_tiktoken(out_));
+  if (!tiktoken.empty()) {
+    tokenizer_ = tiktoken;
+    return check_tokenizer(tokenizer_config);
+  }
+  const bool other = folder_.has("tokenizer.model") || folder_.has("vocab.json") ||
+                     std::any_of(names.begin(), names.end(),
+                                 [](const std::string& name) { return name.ends_with(kTiktoken); });
   warn(fmt::format(
       "{} is missing{}", kTokenizer,
       other ? ": runtimes that need it will not encode text"

@@ -27,6 +27,8 @@ Result<Vocabulary> read_vocabulary(const Checkpoint& checkpoint) {
     PHIQUANT_TRY(read_bpe_pieces(files, out));
   } else if (files.tree || files.has("tokenizer.model")) {
     PHIQUANT_TRY(read_spm_pieces(files, out));
+  } else if (!files.tiktoken.empty()) {
+    PHIQUANT_TRY(read_tiktoken_pieces(files, out));
   } else {
     return Error{Errc::unsupported,
                  fmt::format("{}: no tokenizer (wanted tokenizer.json, tokenizer.model, or "

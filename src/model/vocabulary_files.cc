@@ -120,6 +120,7 @@ Result<TokenizerFiles> open_tokenizer_files(const Checkpoint& checkpoint) {
     PHIQUANT_TRY(read_added(files));
   }
   PHIQUANT_TRY(read_configured(files));
+  find_tiktoken(files);
   return files;
 }
 

@@ -10,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/tokenizer_json.h"
 #include "model/tokenizer_tree.h"
 #include "phiquant/error.h"
 #include "phiquant/model.h"
@@ -26,10 +27,11 @@ struct AddedToken {
 
 struct TokenizerFiles {
   const Checkpoint* checkpoint = nullptr;
-  nlohmann::json config;               // tokenizer_config.json; null where absent
-  std::optional<TokenizerTree> tree;   // tokenizer.json
-  std::vector<AddedToken> added;       // of tokenizer.json, in its order
+  nlohmann::json config;              // tokenizer_config.json; null where absent
+  std::optional<TokenizerTree> tree;  // tokenizer.json
+  std::vector<AddedToken> added;  // of tokenizer.json, in its order; of a .tiktoken file's class
   std::vector<AddedToken> configured;  // added_tokens_decoder of tokenizer_config.json
+  std::string tiktoken;                // the .tiktoken file's name, where it is the tokenizer
 
   // "<folder>/<name>", for messages.
   std::string where(std::string_view name) const;
@@ -47,9 +49,21 @@ Result<TokenizerFiles> open_tokenizer_files(const Checkpoint& checkpoint);
 // Whether tokenizer.json is byte-level BPE.
 bool is_byte_level(const TokenizerFiles& files);
 
+// The name of the .tiktoken file, where that is the checkpoint's tokenizer and of a known class;
+// else "".
+Result<std::string> known_tiktoken(const Checkpoint& checkpoint);
+// Fills `tiktoken` and `added` where there is one. Special tokens are those that
+// tokenizer_config.json lists, or the class's constants where it lists none.
+void find_tiktoken(TokenizerFiles& files);
+// Of a .tiktoken file what summarize_tokenizer() says of a tokenizer.json. Errors: as
+// read_vocabulary().
+Result<TokenizerSummary> summarize_tiktoken(const TokenizerFiles& files,
+                                            const std::vector<std::string>& wanted);
+
 // Each fills pieces, types, and scores or merges of `out`, whose pieces are already "[PAD<id>]".
 Result<void> read_spm_pieces(const TokenizerFiles& files, Vocabulary& out);
 Result<void> read_bpe_pieces(const TokenizerFiles& files, Vocabulary& out);
+Result<void> read_tiktoken_pieces(const TokenizerFiles& files, Vocabulary& out);
 // Fills special, added, chat_template and named_templates.
 Result<void> read_special_tokens(const TokenizerFiles& files, Vocabulary& out);
 

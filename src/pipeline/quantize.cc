@@ -12,8 +12,9 @@
 #include "format/side_files.h"
 #include "model/gguf.h"
 #include "model/gguf_checkpoint.h"
-#include "model/gguf_tokenizer.h"
+#include "model/gguf_vocabulary.h"
 #include "model/onnx_loader.h"
+#include "model/tokenizer_maker.h"
 #include "phiquant/convert.h"
 #include "pipeline/execute.h"
 #include "pipeline/keep_codes.h"
@@ -36,12 +37,28 @@ Result<void> refuse_input_as_output(const std::vector<fs::path>& files, const fs
   return {};
 }
 
+void put_tokenizer_files(const std::vector<TokenizerFile>& files, Plan& plan) {
+  for (const TokenizerFile& file : files) format::add_text_file(plan, file.name, file.text);
+}
+
 Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
-  PHIQUANT_ASSIGN(const Checkpoint checkpoint,
+  PHIQUANT_ASSIGN(Checkpoint checkpoint,
                   open_checkpoint(options.input, {options.follow_symlinks, options.text_only,
                                                   options.merge_lora}));
   PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, options.output));
-  return checkpoint_format(options.format).plan(checkpoint, options, extras);
+  // Folders bring a tokenizer that runtimes read, in the place of files that only Python code could
+  // use.
+  std::vector<TokenizerFile> made;
+  if (options.format != OutputFormat::onnx && options.format != OutputFormat::gguf) {
+    PHIQUANT_ASSIGN(made, missing_tokenizer_files(checkpoint));
+  }
+  std::erase_if(checkpoint.sidecars, [&](const fs::path& sidecar) {
+    return std::any_of(made.begin(), made.end(),
+                       [&](const TokenizerFile& file) { return sidecar.filename() == file.name; });
+  });
+  PHIQUANT_ASSIGN(Plan plan, checkpoint_format(options.format).plan(checkpoint, options, extras));
+  put_tokenizer_files(made, plan);
+  return plan;
 }
 
 // Folders bring a tokenizer; a GGUF file has its vocabulary in the metadata.
@@ -56,7 +73,7 @@ void add_tokenizer_files(const GgufModel& model, const Checkpoint& checkpoint, P
         files.error().message));
     return;
   }
-  for (const TokenizerFile& file : *files) format::add_text_file(plan, file.name, file.text);
+  put_tokenizer_files(*files, plan);
 }
 
 // Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.

@@ -6,7 +6,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "model/gguf_tokenizer.h"
+#include "model/gguf_vocabulary.h"
+#include "model/tokenizer_maker.h"
 #include "wire/gguf_header.h"
 
 namespace phiquant {

@@ -1,4 +1,4 @@
-// The vocabulary of a GGUF model as the tokenizer files that other runtimes read.
+// A vocabulary as the tokenizer files that runtimes read, where the input has none of these.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,10 @@
 #include <vector>
 
 #include "phiquant/error.h"
+#include "phiquant/model.h"
 #include "phiquant/tokenizer.h"
-#include "wire/gguf_model.h"
 
 namespace phiquant {
-
-// tokenizer.ggml.* and tokenizer.chat_template. Errors: corrupt (a list is missing, has another
-// length than the tokens, or elements of another type; ids beyond the tokens; a merge that is not
-// two parts), unsupported (a tokenizer other than "llama" and "gpt2").
-Result<Vocabulary> gguf_vocabulary(const GgufModel& model);
 
 struct TokenizerFile {
   std::string name, text;
@@ -27,5 +22,10 @@ struct TokenizerFile {
 // Errors: unsupported (a pre-tokenizer whose pattern is not known here).
 Result<std::vector<TokenizerFile>> make_tokenizer_files(const Vocabulary& vocabulary,
                                                         uint64_t context);
+
+// The same of a checkpoint whose only tokenizer is a .tiktoken file of a class known here, which
+// Python code reads and no runtime; its tokenizer_config.json names that code and is of no use in
+// an output. Empty for every other checkpoint. Errors: as read_vocabulary().
+Result<std::vector<TokenizerFile>> missing_tokenizer_files(const Checkpoint& checkpoint);
 
 }  // namespace phiquant

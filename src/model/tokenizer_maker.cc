@@ -1,4 +1,4 @@
-#include "model/gguf_tokenizer.h"
+#include "model/tokenizer_maker.h"
 
 #include <algorithm>
 #include <string_view>
@@ -9,6 +9,7 @@
 
 #include "core/utf8.h"
 #include "model/pre_tokenizers.h"
+#include "model/vocabulary_files.h"
 #include "wire/onnx_strip_context.h"
 
 namespace phiquant {
@@ -222,7 +223,12 @@ json TokenizerMaker::config() const {
   out["clean_up_tokenization_spaces"] = false;
   if (spm_) out["legacy"] = false;
   out["model_max_length"] = context_;
-  out["tokenizer_class"] = spm_ ? "LlamaTokenizer" : "GPT2Tokenizer";
+  // GPT2Tokenizer brings GPT-2's pattern with it, whatever tokenizer.json says (transformers 5).
+  const bool cuts_as_gpt2 =
+      !spm_ && pattern_of_pre_tokenizer(v_.pre_tokenizer) == byte_level_pattern();
+  out["tokenizer_class"] = spm_           ? "LlamaTokenizer"
+                           : cuts_as_gpt2 ? "GPT2Tokenizer"
+                                          : "PreTrainedTokenizerFast";
   return out;
 }
 
@@ -245,6 +251,13 @@ Result<std::vector<TokenizerFile>> TokenizerMaker::run() {
 Result<std::vector<TokenizerFile>> make_tokenizer_files(const Vocabulary& vocabulary,
                                                         uint64_t context) {
   return TokenizerMaker(vocabulary, context).run();
+}
+
+Result<std::vector<TokenizerFile>> missing_tokenizer_files(const Checkpoint& checkpoint) {
+  PHIQUANT_ASSIGN(const std::string tiktoken, known_tiktoken(checkpoint));
+  if (tiktoken.empty()) return std::vector<TokenizerFile>();
+  PHIQUANT_ASSIGN(const Vocabulary vocabulary, read_vocabulary(checkpoint));
+  return make_tokenizer_files(vocabulary, checkpoint.decoder.context);
 }
 
 }  // namespace phiquant
