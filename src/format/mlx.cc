@@ -46,6 +46,7 @@ Result<void> check(const Checkpoint& c, const QuantizeOptions& o) {
       return Error{Errc::usage,
                    fmt::format("{}: an MLX model is a folder, not one file (give a folder)",
                                o.output.string())};
+  PHIQUANT_TRY(check_mlx_class(c));
   if (o.context && *o.context > d.context)
     return Error{Errc::usage,
                  fmt::format("--context {}: the model has a context of {}", *o.context, d.context)};
@@ -178,6 +179,10 @@ Result<Plan> plan_mlx(const Checkpoint& checkpoint, const QuantizeOptions& optio
         "mlx_lm uses the long rope factors at every length, which costs accuracy up to "
         "{} tokens (--context {} writes the short ones in their place)",
         checkpoint.decoder.rope.original_context, checkpoint.decoder.rope.original_context));
+  if (checkpoint.decoder.block_sparse)
+    plan.warnings.push_back(
+        "mlx_lm 0.32.2 lets tokens of a prompt see later ones of their block in the layers with "
+        "block-sparse attention: what it makes of a prompt is not exact");
   return std::move(plan);
 }
 

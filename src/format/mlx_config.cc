@@ -1,6 +1,7 @@
 #include "format/mlx_config.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -74,6 +75,18 @@ void choose_rope(json& config, const Decoder& d, std::optional<uint64_t> context
   if (d.moe) set_mscales(scaling, d.rope, is_short);
 }
 
+// What mlx_lm's class has no defaults for, and the checkpoint's has.
+void fill_defaults(json& config, const Decoder& d) {
+  if (!d.block_sparse) return;
+  const auto fill = [&](const char* key, const json& value) {
+    if (!has(config, key)) config[key] = value;
+  };
+  fill("num_key_value_heads", d.n_kv_heads);
+  fill("dense_attention_every_n_layers", d.block_sparse->dense_every);
+  fill("gegelu_limit", d.activation_limit.value_or(std::numeric_limits<float>::max()));
+  fill("layer_norm_epsilon", static_cast<double>(d.norm_eps));
+}
+
 json mode_json(const MlxMode& mode) {
   return {{"group_size", mode.group_size}, {"bits", mode.bits}, {"mode", mode.scheme->name}};
 }
@@ -104,7 +117,8 @@ bool mlx_is_tied(const Checkpoint& c) {
   const json config = parse(c.config_json);
   const bool denied =
       has(config, "tie_word_embeddings") && config["tie_word_embeddings"] == json(false);
-  return c.decoder.tied_embeddings && !denied && mlx_model(c.decoder).model_type == "phi3";
+  const std::string_view type = mlx_model(c.decoder).model_type;
+  return c.decoder.tied_embeddings && (type == "phi3small" || (!denied && type == "phi3"));
 }
 
 DType mlx_config_dtype(const Checkpoint& c) {
@@ -124,7 +138,9 @@ std::string mlx_config(const Checkpoint& c, bool tied, const std::vector<MlxModu
   take_eos(config, c.generation_config_json);
   spread_rope(config);
   choose_rope(config, c.decoder, context);
-  if (config.value("tie_word_embeddings", json(false)) != json(tied))
+  fill_defaults(config, c.decoder);
+  // phi3small's class always ties, and does not ask.
+  if (!c.decoder.block_sparse && config.value("tie_word_embeddings", json(false)) != json(tied))
     config["tie_word_embeddings"] = tied;
   if (planning.base) {
     config["quantization"] = quantization(modules, planning);

@@ -1,6 +1,7 @@
 #include "format/mlx_modules.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,7 +11,7 @@
 namespace phiquant::format {
 namespace {
 
-// Source: mlx_lm 0.32.2, models/phi3.py, phi.py, phimoe.py.
+// Source: mlx_lm 0.32.2, models/phi3.py, phi.py, phimoe.py, phi3small.py.
 constexpr MlxModuleRule kEmbed[] = {{"model.embed_tokens", Role::embed}};
 constexpr MlxModuleRule kPhi3Layer[] = {
     {"model.layers.{}.self_attn.qkv_proj", Role::attn_qkv},
@@ -54,9 +55,23 @@ constexpr MlxModuleRule kPhiMoeBehind[] = {
     {"lm_head", Role::lm_head, true},
 };
 
+constexpr MlxModuleRule kPhi3SmallLayer[] = {
+    {"model.layers.{}.self_attn.query_key_value", Role::attn_qkv, true},
+    {"model.layers.{}.self_attn.dense", Role::attn_out, true},
+    {"model.layers.{}.mlp.up_proj", Role::mlp_up, true},
+    {"model.layers.{}.mlp.down_proj", Role::mlp_down, true},
+    {"model.layers.{}.input_layernorm", Role::attn_norm, true},
+    {"model.layers.{}.post_attention_layernorm", Role::mlp_norm, true},
+};
+constexpr MlxModuleRule kPhi3SmallBehind[] = {
+    {"model.final_layernorm", Role::final_norm, true},
+};
+
 constexpr MlxModel kPhi3 = {"phi3", "Phi3ForCausalLM", kEmbed, kPhi3Layer, kPhi3Behind};
 constexpr MlxModel kPhi = {"phi", "PhiForCausalLM", kEmbed, kPhiLayer, kPhiBehind};
 constexpr MlxModel kPhiMoe = {"phimoe", "PhiMoEForCausalLM", kEmbed, kPhiMoeLayer, kPhiMoeBehind};
+constexpr MlxModel kPhi3Small = {"phi3small", "Phi3SmallForCausalLM", kEmbed, kPhi3SmallLayer,
+                                 kPhi3SmallBehind};
 
 bool is_expert(Role role) {
   return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down;
@@ -79,13 +94,14 @@ class Collector {
   Result<void> add(const MlxModuleRule& rule, int32_t layer);
   Result<SourceTensor> joined(const std::string& path, std::initializer_list<Role> parts,
                               int32_t layer) const;
+  std::optional<SourceTensor> grouped(const std::string& name, int32_t layer, bool bias) const;
   Result<SourceTensor> stacked(const std::string& path, Role role, int32_t layer) const;
   Result<SourceTensor> weight(const MlxModuleRule& rule, const std::string& path,
                               int32_t layer) const;
   Error lacks(const std::string& what) const {
     return {Errc::unsupported,
-            fmt::format("{}: no weight for '{}' of mlx_lm's class '{}' (wanted one of phi, phi3 or "
-                        "phimoe)",
+            fmt::format("{}: no weight for '{}' of mlx_lm's class '{}' (wanted one of phi, phi3, "
+                        "phi3small or phimoe)",
                         c_.folder.string(), what, model_.model_type)};
   }
 
@@ -104,6 +120,24 @@ Result<SourceTensor> Collector::joined(const std::string& path, std::initializer
     tensors.push_back(*t);
   }
   return concat_rows(path + ".weight", tensors);
+}
+
+// The rows of q, k and v with those of a key head together.
+std::optional<SourceTensor> Collector::grouped(const std::string& name, int32_t layer,
+                                               bool bias) const {
+  const Decoder& d = c_.decoder;
+  const SourceTensor *q = c_.find(Role::attn_q, layer, bias),
+                     *k = c_.find(Role::attn_k, layer, bias),
+                     *v = c_.find(Role::attn_v, layer, bias);
+  if (!q || !k || !v) return std::nullopt;
+  const uint64_t size = d.head_size, queries = d.n_heads / d.n_kv_heads * size;
+  std::vector<SourceTensor> rows;
+  for (uint64_t head = 0; head < d.n_kv_heads; ++head) {
+    rows.push_back(slice_rows(*q, head * queries, queries));
+    rows.push_back(slice_rows(*k, head * size, size));
+    rows.push_back(slice_rows(*v, head * size, size));
+  }
+  return concat_rows(name, rows);
 }
 
 Result<SourceTensor> Collector::stacked(const std::string& path, Role role, int32_t layer) const {
@@ -126,6 +160,10 @@ Result<SourceTensor> Collector::weight(const MlxModuleRule& rule, const std::str
   if (const SourceTensor* t = c_.find(rule.role, layer)) return *t;
   if (rule.role == Role::lm_head)
     if (const SourceTensor* t = c_.find(Role::embed)) return *t;
+  if (rule.role == Role::attn_qkv && c_.decoder.block_sparse) {
+    if (auto all = grouped(path + ".weight", layer, false)) return std::move(*all);
+    return lacks(path);
+  }
   if (rule.role == Role::attn_qkv)
     return joined(path, {Role::attn_q, Role::attn_k, Role::attn_v}, layer);
   if (rule.role == Role::mlp_gate_up) return joined(path, {Role::mlp_gate, Role::mlp_up}, layer);
@@ -139,7 +177,11 @@ Result<void> Collector::add(const MlxModuleRule& rule, int32_t layer) {
   m.role = rule.role;
   m.layer = layer;
   PHIQUANT_ASSIGN(m.weight, weight(rule, m.path, layer));
-  if (const SourceTensor* bias = c_.find(rule.role, layer, true)) m.bias.push_back(*bias);
+  if (const SourceTensor* bias = c_.find(rule.role, layer, true)) {
+    m.bias.push_back(*bias);
+  } else if (rule.role == Role::attn_qkv && c_.decoder.block_sparse) {
+    if (auto all = grouped(m.path + ".bias", layer, true)) m.bias.push_back(std::move(*all));
+  }
   if (m.bias.empty() == rule.bias)
     return Error{Errc::unsupported,
                  fmt::format("{}: mlx_lm's class '{}' has {} bias in '{}', and the checkpoint {} "
@@ -154,7 +196,29 @@ Result<void> Collector::add(const MlxModuleRule& rule, int32_t layer) {
 
 const MlxModel& mlx_model(const Decoder& d) {
   if (d.moe) return kPhiMoe;
+  if (d.block_sparse) return kPhi3Small;
   return d.parallel_residual ? kPhi : kPhi3;
+}
+
+Result<void> check_mlx_class(const Checkpoint& c) {
+  const Decoder& d = c.decoder;
+  if (!d.block_sparse) return {};
+  const BlockSparse& b = *d.block_sparse;
+  // Its ids of unused tokens are constants, and it writes to the logits of each.
+  constexpr uint32_t kVocabulary = 100352;
+  const auto refuse = [&](const std::string& what) {
+    return Error{Errc::unsupported,
+                 fmt::format("{}: mlx_lm's class 'phi3small' {}", c.folder.string(), what)};
+  };
+  if (d.rope.long_branch)
+    return refuse("has no rotary factors for long contexts (it runs the 8k model only)");
+  if (b.dense_every != 2 || b.alike_heads || (d.n_heads > 1 && b.shift(1, d.n_heads) != 1) ||
+      (b.block_size != 32 && b.block_size != 64))
+    return refuse("computes another pattern of blocks than config.json states");
+  if (d.vocab != kVocabulary)
+    return refuse(fmt::format("wants a vocabulary of {}, it is {}", kVocabulary, d.vocab));
+  if (!d.tied_embeddings) return refuse("has no lm_head of its own");
+  return {};
 }
 
 Result<std::vector<MlxModule>> mlx_modules(const Checkpoint& checkpoint, bool tied) {

@@ -29,6 +29,9 @@ struct MlxModel {
 // The class that computes such a decoder.
 const MlxModel& mlx_model(const Decoder& decoder);
 
+// Errors: unsupported, where that class would compute something else than the decoder.
+Result<void> check_mlx_class(const Checkpoint& checkpoint);
+
 struct MlxModule {
   std::string path;  // "model.layers.0.self_attn.qkv_proj"
   Role role = Role::ignored;

@@ -136,7 +136,9 @@ class Chooser {
         return true;
       case Role::embed:  // is the lm_head, where tied
         return tied_ && !exact();
-      case Role::attn_qkv:  // "v_proj" is a part of its name
+      case Role::attn_qkv:  // mlx_lm looks for "v_proj", which "query_key_value" has not
+        if (exact() && decoder_.block_sparse) return false;
+        [[fallthrough]];
       case Role::attn_v:
       case Role::mlp_down:
       case Role::expert_down:
