@@ -1,5 +1,6 @@
 """Phi-3-small: the numpy reference against mlx-lm's model, and our folders against the reference."""
 import functools
+import json
 import sys
 import unittest
 from unittest import mock
@@ -7,16 +8,23 @@ from unittest import mock
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import onnx
+import onnxruntime as ort
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
+from onnx import numpy_helper
 
+import genai_graph
 import phi3small
 import support
 
 sys.path.insert(0, str(support.ROOT / "tools"))
 import make_phi3small_checkpoint as maker  # noqa: E402
 
+HASHES = support.ROOT / "tests/data/genai/phi3small.json"
 VARIANTS = {"8k": {}, "128k": {"longrope": True}, "homo": {"homo_heads": True}}
+# Begin and length: far from the original context, across it, past it.
+PROMPTS = {"8k": ((8, 20), (8, 270)), "128k": ((4, 20), (4, 230), (24, 270))}
 IDS = [int(i) for i in np.random.default_rng(1).integers(0, min(maker.DUMMY_TOKENS), maker.CONTEXT)]
 
 
@@ -94,6 +102,149 @@ class Reference(unittest.TestCase):
                 self.assertNotEqual(model.config[key], value)
                 with mock.patch.dict(model.config, {key: value}):
                     self.assertGreater(worst(wanted("8k", 128), some(model.logits(IDS[:128]))), 0.01)
+
+
+
+@functools.lru_cache(maxsize=None)
+def convert(variant, *options):
+    return support.cached(checkpoint(variant), options)
+
+
+def open_cached(folder):
+    """A function from ids, given in steps, to the logits of all. SparseAttention wants the cache in one place, before and
+    after a step, and as long as it may ever get."""
+    session = support.open_session(folder)
+
+    def run(*steps):
+        caches = {i.name: np.zeros((1, maker.KV_HEADS, maker.CONTEXT, maker.HEAD), np.float32)
+                  for i in session.get_inputs() if i.name.startswith("past_key_values.")}
+        caches = {name: ort.OrtValue.ortvalue_from_numpy(zeros) for name, zeros in caches.items()}
+        out, done = [], 0
+        for ids in steps:
+            done += len(ids)
+            binding = session.io_binding()
+            binding.bind_cpu_input("input_ids", np.asarray([ids], np.int64))
+            binding.bind_cpu_input("attention_mask", np.ones((1, done), np.int64))
+            binding.bind_output("logits")
+            for name, cache in caches.items():
+                binding.bind_ortvalue_input(name, cache)
+                binding.bind_ortvalue_output(name.replace("past_key_values", "present"), cache)
+            session.run_with_iobinding(binding)
+            out.append(binding.get_outputs()[0].numpy()[0])
+        return np.concatenate(out)
+    return run
+
+
+def decoded_folder(variant, out):
+    """The float graph of a variant with the weights that the codes of `out` stand for."""
+    quantized = support.Graph(support.load(out))
+    weights = {n.input[1].rsplit("_Q", 1)[0]: support.decode_nbits(quantized, n)
+               for n in quantized.model.graph.node if n.op_type == "MatMulNBits"}
+    plain = support.load(convert(variant, "-p", "fp32"))
+    for tensor in plain.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(weights.pop(tensor.name), tensor.name))
+    if weights:
+        raise AssertionError(f"the float graph has no {sorted(weights)}")
+    decoded = support.scratch("decoded")
+    decoded.mkdir()
+    onnx.save(plain, str(decoded / "model.onnx"))
+    return decoded
+
+
+class Folders(unittest.TestCase):
+    """What `quantize` makes, in ONNX Runtime and onnxruntime-genai."""
+
+    def test_logits(self):
+        # 48 tokens see all of their past; 300 take several blocks, and of "128k" more than the original context.
+        for variant in VARIANTS:
+            run = open_cached(convert(variant, "-p", "fp32"))
+            for tokens in (48, 300):
+                with self.subTest(variant=variant, tokens=tokens):
+                    got = run(IDS[:tokens])
+                    self.assertLess(worst(wanted(variant, tokens), some(got)), float_slack(tokens))
+                    dummies = got[:, maker.DUMMY_TOKENS]
+                    self.assertTrue((dummies == phi3small.LOWEST).all())
+
+    def test_single_tokens(self):
+        """From 95 on, into a new block, and from 250 on, past the original context of "128k"."""
+        for variant in ("8k", "128k"):
+            run = open_cached(convert(variant, "-p", "fp32"))
+            for prompt in (95, 250):
+                with self.subTest(variant=variant, prompt=prompt):
+                    got = run(IDS[:prompt], *([i] for i in IDS[prompt:prompt + 12]))
+                    self.assertLess(worst(wanted(variant, prompt + 12, prompt), some(got)), float_slack(prompt + 12))
+
+    def test_greedy_tokens(self):
+        for variant, prompts in PROMPTS.items():
+            for begin, length in prompts:
+                with self.subTest(variant=variant, prompt=length):
+                    prompt = IDS[begin:begin + length]
+                    tokens, gaps = reference(variant).greedy(prompt, 64)
+                    # Two logits that float arithmetic could swap decide nothing; their size here is about 0.2.
+                    self.assertGreater(min(gaps), 2 * 0.2 * float_slack(length + 64))
+                    self.assertGreater(len(set(tokens)), 16)
+                    self.assertEqual(genai_graph.greedy(convert(variant, "-p", "fp32"), prompt), tokens)
+
+    def test_codes_compute_what_they_say(self):
+        for variant in ("8k", "128k"):
+            for options in (("-p", "int4"), ("-p", "int4", "--asymmetric"), ("-p", "int8")):
+                out = convert(variant, *options, "--accuracy-level", "1")
+                run, run_decoded = open_cached(out), open_cached(decoded_folder(variant, out))
+                for tokens in (48, 300):
+                    with self.subTest(variant=variant, options=options, tokens=tokens):
+                        self.assertLess(worst(some(run_decoded(IDS[:tokens])), some(run(IDS[:tokens]))), float_slack(tokens))
+
+    def test_every_default_generates(self):
+        for variant in VARIANTS:
+            for precision in ("int4", "int8"):
+                with self.subTest(variant=variant, precision=precision):
+                    tokens = genai_graph.greedy(convert(variant, "-p", precision), IDS[:100], 8)
+                    self.assertEqual(len(tokens), 8)
+                    self.assertEqual(set(tokens) & set(maker.DUMMY_TOKENS), set())
+
+    def test_dry_run_says_the_exact_sizes(self):
+        for variant in VARIANTS:
+            for precision in ("int4", "int8", "fp32"):
+                with self.subTest(variant=variant, precision=precision):
+                    planned = support.report(checkpoint(variant), "-o", support.scratch("out"), "--dry-run", "-p", precision)
+                    self.assertEqual({f["path"]: f["size_bytes"] for f in planned["files"]},
+                                     support.files_of(convert(variant, "-p", precision)))
+
+    def test_compare_knows_every_linear(self):
+        linears = {f"model.layers.{i}.{name}" for i in range(maker.LAYERS) for name in
+                   ("mlp.up_proj", "mlp.down_proj", "self_attn.dense", *(f"self_attn.query_key_value.{c}" for c in "qkv"))}
+        for precision, least, most in (("int4", 18, 26), ("int8", 40, 50), ("fp32", None, None)):
+            with self.subTest(precision=precision):
+                done = support.run("compare", checkpoint("8k"), convert("8k", "-p", precision), "--json")
+                pairs = {p["name"].replace(".weight", ""): p["error"] for p in json.loads(done.stdout)["pairs"]
+                         if ".weight" in p["name"] and "norm" not in p["name"]}
+                self.assertEqual(set(pairs), linears | {"model.embed_tokens"})
+                for name in linears:
+                    if least is None:
+                        self.assertTrue(pairs[name]["exact"], name)
+                    else:
+                        self.assertTrue(least < pairs[name]["sqnr_db"] < most, f"{name}: {pairs[name]['sqnr_db']}")
+
+
+class Builder(unittest.TestCase):
+    """--recipe builder against what the model builder wrote (tools/make_phi3small_hashes.py)."""
+
+    def each(self, check):
+        for variant, targets in json.loads(HASHES.read_text()).items():
+            for target, entry in targets.items():
+                with self.subTest(variant=variant, target=target):
+                    check(convert(variant, "--recipe", "builder", *entry["options"]), entry)
+
+    def test_every_tensor_has_the_builders_bytes(self):
+        def check(out, entry):
+            ours = {k: genai_graph.digest_of(v) for k, v in genai_graph.tensors(support.load(out)).items()
+                    if not genai_graph.is_rope_table(k)}
+            self.assertEqual(ours, entry["tensors"])
+        self.each(check)
+
+    def test_genai_config_is_the_builders(self):
+        self.each(lambda out, entry: self.assertEqual(json.loads((out / "genai_config.json").read_text()), entry["config"]))
 
 
 if __name__ == "__main__":
