@@ -181,8 +181,9 @@ Result<Plan> plan_mlx(const Checkpoint& checkpoint, const QuantizeOptions& optio
         checkpoint.decoder.rope.original_context, checkpoint.decoder.rope.original_context));
   if (checkpoint.decoder.block_sparse)
     plan.warnings.push_back(
-        "mlx_lm 0.32.2 lets tokens of a prompt see later ones of their block in the layers with "
-        "block-sparse attention: what it makes of a prompt is not exact");
+        "mlx_lm 0.32.2 computes prompts of this model wrongly: its layers with block-sparse "
+        "attention hide no later token of a block (models/phi3small.py adds a mask of true and "
+        "false; nothing in the folder can help that)");
   return std::move(plan);
 }
 
