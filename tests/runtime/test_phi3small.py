@@ -213,13 +213,14 @@ class Folders(unittest.TestCase):
 
     def test_compare_knows_every_linear(self):
         linears = {f"model.layers.{i}.{name}" for i in range(maker.LAYERS) for name in
-                   ("mlp.up_proj", "mlp.down_proj", "self_attn.dense", *(f"self_attn.query_key_value.{c}" for c in "qkv"))}
+                   ("mlp.up_proj.weight", "mlp.down_proj.weight", "self_attn.dense.weight",
+                    *(f"self_attn.query_key_value.weight[{c}]" for c in "qkv"))}
         for precision, least, most in (("int4", 18, 26), ("int8", 40, 50), ("fp32", None, None)):
             with self.subTest(precision=precision):
                 done = support.run("compare", checkpoint("8k"), convert("8k", "-p", precision), "--json")
-                pairs = {p["name"].replace(".weight", ""): p["error"] for p in json.loads(done.stdout)["pairs"]
+                pairs = {p["name"]: p["error"] for p in json.loads(done.stdout)["pairs"]
                          if ".weight" in p["name"] and "norm" not in p["name"]}
-                self.assertEqual(set(pairs), linears | {"model.embed_tokens"})
+                self.assertEqual(set(pairs), linears | {"model.embed_tokens.weight"})
                 for name in linears:
                     if least is None:
                         self.assertTrue(pairs[name]["exact"], name)
