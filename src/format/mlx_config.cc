@@ -87,6 +87,12 @@ void fill_defaults(json& config, const Decoder& d) {
   fill("layer_norm_epsilon", static_cast<double>(d.norm_eps));
 }
 
+// Names of Python files that are not written. transformers would ask whether to run them where it
+// has no classes of its own for the model type.
+void drop_code(json& config, const Decoder& d) {
+  if (d.block_sparse) config.erase("auto_map");
+}
+
 json mode_json(const MlxMode& mode) {
   return {{"group_size", mode.group_size}, {"bits", mode.bits}, {"mode", mode.scheme->name}};
 }
@@ -139,6 +145,7 @@ std::string mlx_config(const Checkpoint& c, bool tied, const std::vector<MlxModu
   spread_rope(config);
   choose_rope(config, c.decoder, context);
   fill_defaults(config, c.decoder);
+  drop_code(config, c.decoder);
   // phi3small's class always ties, and does not ask.
   if (!c.decoder.block_sparse && config.value("tie_word_embeddings", json(false)) != json(tied))
     config["tie_word_embeddings"] = tied;
