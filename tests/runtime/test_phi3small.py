@@ -10,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 import onnx
 import onnxruntime as ort
+import onnxruntime_genai as og
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 from onnx import numpy_helper
@@ -185,6 +186,31 @@ class Folders(unittest.TestCase):
                     self.assertGreater(min(gaps), 2 * 0.2 * float_slack(length + 64))
                     self.assertGreater(len(set(tokens)), 16)
                     self.assertEqual(genai_graph.greedy(convert(variant, "-p", "fp32"), prompt), tokens)
+
+    def test_turns_and_batches(self):
+        model = og.Model(str(convert("8k", "-p", "fp32")))
+
+        def generator(**options):
+            params = og.GeneratorParams(model)
+            params.set_search_options(max_length=200, do_sample=False, **options)
+            return og.Generator(model, params)
+
+        chat = generator()
+        for turn in (IDS[:50], IDS[60:110]):                     # the second one into a cache that is not empty
+            chat.append_tokens(np.array([turn], np.int32))
+            chat.generate_next_token()
+            *before, last = (int(t) for t in chat.get_sequence(0))
+            self.assertEqual(last, int(reference("8k").logits(before, last=True)[0].argmax()))
+        self.assertEqual(len(before), 101)
+        prompts = [IDS[:90], IDS[100:190]]
+        both = generator(batch_size=2)
+        both.append_tokens(np.array(prompts, np.int32))
+        for _ in range(8):
+            both.generate_next_token()
+        for i, prompt in enumerate(prompts):
+            tokens, gaps = reference("8k").greedy(prompt, 8)
+            self.assertGreater(min(gaps), 2 * 0.2 * float_slack(98))
+            self.assertEqual([int(t) for t in both.get_sequence(i)][90:], tokens)
 
     def test_codes_compute_what_they_say(self):
         for variant in ("8k", "128k"):
