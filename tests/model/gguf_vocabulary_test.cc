@@ -86,6 +86,8 @@ TEST(GgufVocabulary, ByteLevelWithItsDefaults) {
   EXPECT_EQ(made["model"]["merges"], json::array({json::array({"a", "b"})}));
   EXPECT_EQ(made["pre_tokenizer"]["pretokenizers"][1]["use_regex"], false);
   EXPECT_EQ(made["added_tokens"][0]["special"], true);
+  // Not GPT2Tokenizer, whose pattern is another.
+  EXPECT_EQ(json::parse((*files)[1].text)["tokenizer_class"], "PreTrainedTokenizerFast");
 }
 
 std::string outcome(GgufModel model, const std::function<void(GgufModel&)>& change) {

@@ -101,8 +101,8 @@ TEST(Tiktoken, DamagedLines) {
                                       "from 0 on; incomplete download?)");
   EXPECT_EQ(after("YWI= 65\n"), in + "rank 65 is that of line 66 too");
   EXPECT_EQ(after("YQ== 256\n"), in + "token 'a' is that of line 98 too");
-  EXPECT_EQ(outcome(all_bytes() + std::string(100'000'000, 'A') + " 256\n", Errc::unsupported),
-            in + "a token of 100000000 characters in base64; at most 256 bytes are read");
+  EXPECT_EQ(outcome(all_bytes() + std::string(1'000'000, 'A') + " 256\n", Errc::unsupported),
+            in + "a token of 1000000 characters in base64; at most 256 bytes are read");
 }
 
 TEST(Tiktoken, RanksThatAreNoMerges) {
@@ -238,6 +238,87 @@ TEST(TiktokenVocabulary, BeyondItsPlace) {
   twice["added_tokens_decoder"]["258"] = {{"content", "<|x|>"}};
   EXPECT_EQ(outcome_in(300, ranks_of({"ab"}), twice),
             "corrupt: F/tokenizer_config.json: two ids for the special token '<|x|>'");
+}
+
+// A checkpoint of 300 tokens with that file and no tokenizer.json.
+struct CheckpointWithRanks : TinyCheckpoint {
+  std::string file = kFile, ranks = ranks_of({"ab"});
+
+  CheckpointWithRanks() {
+    config["vocab_size"] = 300;
+    for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) add(name, {300, 8});
+    tokenizer = nullptr;
+    tokenizer_config = {{"tokenizer_class", "Phi3SmallTokenizer"},
+                        {"bos_token", "<|endoftext|>"},
+                        {"eos_token", "<|end|>"},
+                        {"added_tokens_decoder",
+                         {{"260", {{"content", "<|endoftext|>"}}},
+                          {"261", {{"content", "<|end|>"}}},
+                          {"262", {{"content", "<think>"}}}}}};
+    config["bos_token_id"] = generation["bos_token_id"] = 260;
+    config["eos_token_id"] = generation["eos_token_id"] = 261;
+  }
+  template <typename Judge>
+  auto judge(Judge of) const {
+    const TemporaryFolder folder;
+    write(folder.path());
+    write_file(folder.path() / file, ranks);
+    return of(folder.path());
+  }
+  Checkpoint open() const {
+    const auto result = judge([](const fs::path& folder) { return open_checkpoint(folder); });
+    EXPECT_TRUE(result) << result.error().message;
+    return result ? *result : Checkpoint();
+  }
+  std::string outcome() const {
+    return judge([](const fs::path& folder) { return test::outcome(folder); });
+  }
+};
+
+TEST(TiktokenCheckpoint, IdsComeFromTheFile) {
+  const Checkpoint c = CheckpointWithRanks().open();
+  EXPECT_THAT(c.warnings, testing::IsEmpty());
+  EXPECT_EQ(c.tokens.tokenizer_bos, 260);
+  EXPECT_EQ(c.tokens.tokenizer_eos, 261);
+  EXPECT_EQ(c.tokens.tokenizer_pad, std::nullopt);
+  EXPECT_THAT(c.tokens.tags, ElementsAre(Pair("<think>", 262)));
+  ASSERT_EQ(c.sidecars.size(), 2u);
+  EXPECT_EQ(c.sidecars[0].filename(), kFile);
+}
+
+TEST(TiktokenCheckpoint, ConflictsNameTheFile) {
+  CheckpointWithRanks tiny;
+  tiny.config["bos_token_id"] = tiny.generation["bos_token_id"] = 2;
+  tiny.tokenizer_config["eos_token"] = "<|stop|>";
+  EXPECT_THAT(tiny.open().warnings,
+              ElementsAre("bos_token of tokenizer_config.json is '<|endoftext|>', id 260; "
+                          "config.json and generation_config.json say 2",
+                          "eos_token '<|stop|>' of tokenizer_config.json is not in "
+                          "cl100k_base.tiktoken"));
+}
+
+TEST(TiktokenCheckpoint, OthersAreNoTokenizer) {
+  const auto missing =
+      ElementsAre("tokenizer.json is missing: runtimes that need it will not encode text");
+  CheckpointWithRanks tiny;
+  tiny.file = "qwen.tiktoken";
+  EXPECT_THAT(tiny.open().warnings, missing);
+  tiny = CheckpointWithRanks();
+  tiny.tokenizer_config["tokenizer_class"] = "QWenTokenizer";
+  EXPECT_THAT(tiny.open().warnings, missing);
+}
+
+TEST(TiktokenCheckpoint, DamageIsFoundAtOpening) {
+  const std::string in = "corrupt: F/cl100k_base.tiktoken: ";
+  CheckpointWithRanks tiny;
+  tiny.ranks += "!!! 257\n";
+  EXPECT_EQ(tiny.outcome(), in + "line 258: '!!!' is not base64");
+  tiny.ranks = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1681126\n";
+  EXPECT_EQ(tiny.outcome(), in + "this is a Git LFS pointer, not the file (run `git lfs pull`)");
+  tiny = CheckpointWithRanks();
+  tiny.tokenizer_config.erase("added_tokens_decoder");
+  EXPECT_EQ(tiny.outcome(), in + "token '<|dummy_id_2|>' has id 100256, the model has 300 (the "
+                                 "tokenizer of another model?)");
 }
 
 }  // namespace
