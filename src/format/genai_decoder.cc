@@ -1,5 +1,7 @@
 #include "format/genai_decoder.h"
 
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "core/input_file.h"
@@ -45,18 +47,22 @@ void write_lengths(GraphWriter& w, SharedInputs& shared) {
     shared.key_lengths = w.cast(fmt::format("{}/ReduceSum/Cast", kMaskPath), sum, DType::i32);
 }
 
-// logits, where their type or some of their values are not those of the product.
-std::string scale_logits(GraphWriter& w, std::string logits) {
+bool scales_logits(const Decoder& d) { return d.logit_scale != 1 || !d.unused_tokens.empty(); }
+
+// Logits of float32 or float16 times the model's scale; those of unused tokens become the lowest
+// number.
+void scale_logits(GraphWriter& w, std::string logits, DType dtype) {
   const Decoder& d = w.decoder;
   if (d.logit_scale != 1)
-    logits = w.add("Mul", "/lm_head/Mul", {logits, w.float_scalar(d.logit_scale)});
-  if (d.unused_tokens.empty()) return logits;
+    logits = w.add("Mul", "/lm_head/Mul", {logits, w.scalar(dtype, d.logit_scale)});
+  if (d.unused_tokens.empty()) return;
   std::string is_unused(d.vocab, '\0');
   for (const uint32_t id : d.unused_tokens) is_unused[id] = 1;
   const std::string mask =
       w.table("logits_mask",
               {"logits_mask", DType::boolean, {d.vocab}, memory_source(std::move(is_unused))});
-  return w.add("Where", "/lm_head/Where", {mask, w.lowest(), logits});
+  const float lowest = dtype == DType::f16 ? -65504.0f : std::numeric_limits<float>::lowest();
+  w.add("Where", "/lm_head/Where", {mask, w.scalar(dtype, lowest), logits});
 }
 
 // x + attention(norm(x)) + mlp(norm(x)): both read one norm, their sum is what the next norm adds.
@@ -73,22 +79,18 @@ void write_head(GraphWriter& w, const std::string& input) {
   const SourceTensor rows = w.decoder.tied_embeddings && !w.has(Part::lm_head)
                                 ? w.weight(Part::embed)
                                 : w.weight(Part::lm_head);
+  // GenAI samples from float32 or float16 logits.
   const bool has_bias = w.has(Part::lm_head, -1, true), widens = w.io == DType::bf16,
-             scales = w.decoder.logit_scale != 1 || !w.decoder.unused_tokens.empty();
+             is_last = !widens && !scales_logits(w.decoder);
   SourceTensor bias;
   if (has_bias) bias = w.weight(Part::lm_head, -1, true);
-  const std::string out = w.linear("/lm_head", Part::lm_head, -1, input, rows,
-                                   has_bias ? &bias : nullptr, widens || scales ? "" : "logits");
-  if (!widens && !scales) return;
-  const std::string scaled = scale_logits(w, out);
-  if (!widens) {
-    // The last node's output is the graph's.
-    w.graph().mutable_node(w.graph().node_size() - 1)->set_output(0, "logits");
-    return;
-  }
-  // GenAI samples from float32 or float16 logits.
-  add_int_attribute(w.node("Cast", "/lm_head/Cast", {scaled}, {"logits"}), "to",
-                    onnx_from_dtype(DType::f32));
+  std::string out = w.linear("/lm_head", Part::lm_head, -1, input, rows, has_bias ? &bias : nullptr,
+                             is_last ? "logits" : "");
+  if (is_last) return;
+  if (widens) out = w.cast("/lm_head/Cast", out, DType::f32);
+  scale_logits(w, out, widens ? DType::f32 : w.io);
+  // The last node's output is the graph's.
+  w.graph().mutable_node(w.graph().node_size() - 1)->set_output(0, "logits");
 }
 
 void write_interface(GraphWriter& w) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -82,13 +81,6 @@ std::string GraphWriter::scalar(DType dtype, float value) {
   tensor.set_raw_data(raw);
   const char* type = dtype == DType::f32 ? "FLOAT" : dtype == DType::f16 ? "FLOAT16" : "BFLOAT16";
   return constant(fmt::format("{}/{}", type, value), tensor);
-}
-
-std::string GraphWriter::lowest() {
-  constexpr float kBf16 = -3.38953139e38f;
-  return float_scalar(io == DType::f16    ? -65504.0f
-                      : io == DType::bf16 ? kBf16
-                                          : std::numeric_limits<float>::lowest());
 }
 
 // ---- Weights

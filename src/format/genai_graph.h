@@ -39,8 +39,6 @@ class GraphWriter {
   std::string int64s(const std::vector<int64_t>& values);
   std::string scalar(DType dtype, float value);
   std::string float_scalar(float value) { return scalar(io, value); }
-  // The lowest finite number of `io`.
-  std::string lowest();
 
   // ---- Weights ----
   // The checkpoint's tensor. Where it has none the writer fails (see error()) and an empty tensor

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
-#include <numeric>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "format/genai.h"
 #include "format/genai_checkpoint.h"
 #include "format/genai_decoder.h"
+#include "format/onnx_builder.h"
 
 namespace phiquant::format {
 namespace {
@@ -129,6 +131,33 @@ TEST(BlockSparse, TargetsWithoutTheOperator) {
     EXPECT_THAT(refusal(c, request(precision, target)),
                 HasSubstr("block-sparse attention of Phi3SmallForCausalLM on cpu (int4, int8, "
                           "fp32) and cuda (int4, int8, fp16, bf16) only"));
+}
+
+// ONNX Runtime's CUDA provider has neither Clip nor Where for bfloat16.
+TEST(BlockSparse, OperatorsWithoutBfloat16WorkOnFloats) {
+  Checkpoint c = sparse_checkpoint();
+  c.decoder.activation = Activation::gegelu;
+  c.decoder.activation_limit = 4;
+  c.decoder.gated_mlp = false;
+  c.decoder.logit_scale = 0.25f;
+  c.decoder.unused_tokens = {5};
+  for (int32_t i = 0; i < 2; ++i) c.weights[{Role::mlp_up, i}] = pattern("up", {192, 64});
+  const auto nodes_before = [&](Precision precision, const std::string& op) {
+    const auto plan = plan_genai(c, request(precision, Target::cuda));
+    const onnx::ModelProto model = plan ? test::written(*plan) : onnx::ModelProto();
+    std::map<std::string, std::string> makers;
+    for (const auto& node : model.graph().node())
+      for (const std::string& output : node.output()) makers[output] = node.op_type();
+    std::vector<std::string> out;
+    for (const auto& node : model.graph().node())
+      if (node.op_type() == op) out.push_back(makers[node.input(op == "Where" ? 2 : 0)]);
+    return out;
+  };
+  const std::vector<std::string> casts(4, "Cast"), slices(4, "Slice");
+  EXPECT_EQ(nodes_before(Precision::bf16, "Clip"), casts);
+  EXPECT_EQ(nodes_before(Precision::fp16, "Clip"), slices);
+  EXPECT_THAT(nodes_before(Precision::bf16, "Where"), ElementsAre("Mul"));
+  EXPECT_THAT(nodes_before(Precision::bf16, "Mul"), ::testing::Contains("Cast"));
 }
 
 }  // namespace
