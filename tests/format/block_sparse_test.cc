@@ -133,7 +133,7 @@ TEST(BlockSparse, TargetsWithoutTheOperator) {
                           "fp32) and cuda (int4, int8, fp16, bf16) only"));
 }
 
-// ONNX Runtime's CUDA provider has neither Clip nor Where for bfloat16.
+// ONNX Runtime's CUDA provider has no Clip for bfloat16, and older ones no Where.
 TEST(BlockSparse, OperatorsWithoutBfloat16WorkOnFloats) {
   Checkpoint c = sparse_checkpoint();
   c.decoder.activation = Activation::gegelu;
