@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "model/checkpoint_folder.h"
+#include "model/vocabulary_files.h"
 #include "phiquant/model.h"
 
 namespace phiquant {
@@ -75,7 +76,18 @@ void add_tokens(const TokenIds& t, Properties& p) {
   if (t.pad) p.emplace_back("pad token", std::to_string(*t.pad));
 }
 
-Properties properties_of(const Checkpoint& c) {
+// Of a .tiktoken file folders get a tokenizer that runtimes read, in the place of its config.
+Result<void> add_sidecars(const Checkpoint& c, Properties& p) {
+  PHIQUANT_ASSIGN(const std::string tiktoken, known_tiktoken(c));
+  for (const fs::path& file : c.sidecars)
+    if (tiktoken.empty() || file.filename() != "tokenizer_config.json")
+      p.emplace_back("goes along", file.filename().string());
+  if (!tiktoken.empty())
+    p.emplace_back("made", fmt::format("tokenizer.json, tokenizer_config.json (of {})", tiktoken));
+  return {};
+}
+
+Result<Properties> properties_of(const Checkpoint& c) {
   Properties p = {{"architecture", c.architecture},
                   {"model type", c.model_type},
                   {"weights", std::string(dtype_name(c.dtype))}};
@@ -84,7 +96,7 @@ Properties properties_of(const Checkpoint& c) {
   if (!c.left_out.empty())
     p.emplace_back("left out", fmt::format("{} tensors without use for text, '{}' the first",
                                            c.left_out.size(), c.left_out.front()));
-  for (const fs::path& file : c.sidecars) p.emplace_back("goes along", file.filename().string());
+  PHIQUANT_TRY(add_sidecars(c, p));
   return p;
 }
 
@@ -138,7 +150,7 @@ Result<ModelWeights> open_checkpoint_weights(const fs::path& path, const Weights
   ModelWeights out;
   out.path = path;
   out.format = "checkpoint";
-  out.properties = properties_of(checkpoint);
+  PHIQUANT_ASSIGN(out.properties, properties_of(checkpoint));
   for (const auto& [key, tensor] : checkpoint.weights)
     out.weights.push_back(dense_weight(tensor, key));
   out.tied_embeddings = checkpoint.decoder.tied_embeddings;

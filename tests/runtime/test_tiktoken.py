@@ -113,6 +113,12 @@ class Folder(unittest.TestCase):
             self.assertEqual(made["chat_template"], original["chat_template"])
             self.assertEqual((out / "tokenizer.json").read_bytes(), (converted("-p", "int4") / "tokenizer.json").read_bytes())
 
+    def test_inspect_says_what_is_made(self):
+        shown = support.run("inspect", checkpoint()).stdout
+        self.assertIn("goes along         cl100k_base.tiktoken", shown)
+        self.assertNotIn("goes along         tokenizer_config.json", shown)
+        self.assertRegex(shown, r"made +tokenizer\.json, tokenizer_config\.json \(of cl100k_base\.tiktoken\)")
+
     def test_no_file_names_code_that_is_not_there(self):
         """transformers asks on the terminal whether to run it."""
         out = converted("-p", "int4", "--format", "mlx")
