@@ -27,15 +27,6 @@ Checkpoint sparse_checkpoint() {
   return c;
 }
 
-QuantizeOptions request(Precision precision, Target target = Target::cpu) {
-  QuantizeOptions o;
-  o.input = "small";
-  o.output = "out";
-  o.precision = precision;
-  o.target = target;
-  return o;
-}
-
 // The values of an int32 tensor that a plan writes.
 std::vector<int32_t> values_of(const Plan& plan, const std::string& name) {
   for (const Job& job : plan.jobs)

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/input_file.h"
+#include "phiquant/convert.h"
 #include "phiquant/model.h"
 
 namespace phiquant::format {
@@ -16,6 +17,15 @@ inline SourceTensor pattern(const std::string& name, Shape shape) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
   }
   return {name, DType::f32, std::move(shape), memory_source(bytes)};
+}
+
+inline QuantizeOptions request(Precision precision, Target target = Target::cpu) {
+  QuantizeOptions o;
+  o.input = "small";
+  o.output = "out";
+  o.precision = precision;
+  o.target = target;
+  return o;
 }
 
 // A phi3 block: RMS norm, fused qkv and gate_up, longrope, two layers of width 64 with two heads.

@@ -10,6 +10,7 @@
 
 #include "format/genai.h"
 #include "format/genai_checkpoint.h"
+#include "format/onnx_builder.h"
 
 namespace phiquant::format {
 namespace {
@@ -19,11 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 QuantizeOptions npu(Precision precision) {
-  QuantizeOptions o;
-  o.input = "small";
-  o.output = "out";
-  o.precision = precision;
-  o.target = Target::qnn;
+  QuantizeOptions o = request(precision, Target::qnn);
   o.sequence_length = 80;  // past the original context: long rope factors
   return o;
 }
@@ -34,16 +31,6 @@ std::string refusal(const QuantizeOptions& o) {
   if (plan.has_value()) return "";
   EXPECT_EQ(plan.error().code, Errc::usage);
   return plan.error().message;
-}
-
-// model.onnx as it will be, without the bytes of its tensors.
-onnx::ModelProto graph_of(const Plan& plan) {
-  std::string bytes(plan.files[0].size_bytes, '\0');
-  for (const Literal& literal : plan.files[0].literals)
-    bytes.replace(literal.offset, literal.bytes.size(), literal.bytes);
-  onnx::ModelProto model;
-  EXPECT_TRUE(model.ParseFromString(bytes));
-  return model;
 }
 
 std::vector<int64_t> dims_of(const onnx::ValueInfoProto& value) {
@@ -59,7 +46,7 @@ TEST(FixedShapes, NothingIsLeftOpen) {
   std::set<std::string> files;
   for (const OutFile& file : plan->files) files.insert(file.path);
   EXPECT_THAT(files, Not(Contains("genai_config.json")));
-  const onnx::ModelProto model = graph_of(*plan);
+  const onnx::ModelProto model = test::written(*plan);
   const auto& graph = model.graph();
   EXPECT_EQ(dims_of(graph.input(0)), (std::vector<int64_t>{1, 80}));
   EXPECT_EQ(dims_of(graph.output(0)), (std::vector<int64_t>{1, 80, 128}));
@@ -86,7 +73,7 @@ TEST(FixedShapes, TheNpuGetsFourBitsOrFloats) {
     }
     EXPECT_NE(row.bits, 8u) << row.tensor;
   }
-  const onnx::ModelProto model = graph_of(*plan);
+  const onnx::ModelProto model = test::written(*plan);
   for (const auto& node : model.graph().node())
     if (node.op_type() == "MatMulNBits")
       for (const auto& a : node.attribute()) {
@@ -129,7 +116,7 @@ TEST(FixedShapes, AreForPlainModels) {
   o.style = Style::qdq;
   const auto plan = plan_genai(small_checkpoint(), o);
   ASSERT_TRUE(plan.has_value()) << plan.error().message;
-  EXPECT_EQ(dims_of(graph_of(*plan).graph().input(0)), (std::vector<int64_t>{1, 80}));
+  EXPECT_EQ(dims_of(test::written(*plan).graph().input(0)), (std::vector<int64_t>{1, 80}));
 }
 
 TEST(FixedShapes, TheUserHearsWhatIsSlow) {

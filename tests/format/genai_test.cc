@@ -20,15 +20,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-QuantizeOptions request(Precision precision, Target target = Target::cpu) {
-  QuantizeOptions o;
-  o.input = "small";
-  o.output = "out";
-  o.precision = precision;
-  o.target = target;
-  return o;
-}
-
 const PlanRow* row_of(const Plan& plan, const std::string& tensor) {
   const auto it = std::find_if(plan.rows.begin(), plan.rows.end(),
                                [&](const PlanRow& r) { return r.tensor == tensor; });
