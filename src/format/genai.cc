@@ -20,10 +20,6 @@ using namespace format;
 
 bool is_integer(Precision p) { return p == Precision::int4 || p == Precision::int8; }
 
-bool is_plain(const QuantizeOptions& o) {
-  return o.format == OutputFormat::onnx || target_info(o.target).fixed_shapes;
-}
-
 OnnxModel empty_model(const Checkpoint& c, const QuantizeOptions& o) {
   OnnxModel model;
   model.proto.set_ir_version(10);
@@ -33,8 +29,8 @@ OnnxModel empty_model(const Checkpoint& c, const QuantizeOptions& o) {
     opset->set_domain(domain);
     opset->set_version(version);
   };
-  import("", is_plain(o) ? 21 : 22);  // 21: the first with 4-bit DequantizeLinear
-  if (!is_plain(o)) import("com.microsoft", 1);
+  import("", is_plain_onnx(o) ? 21 : 22);  // 21: the first with 4-bit DequantizeLinear
+  if (!is_plain_onnx(o)) import("com.microsoft", 1);
   model.path = c.folder;
   model.files = c.files;
   model.input_bytes = c.input_bytes;
@@ -70,16 +66,16 @@ Result<void> check_fixed_shapes(const QuantizeOptions& o) {
 Result<void> check_options(const QuantizeOptions& o) {
   if (target_info(o.target).fixed_shapes)
     PHIQUANT_TRY(check_fixed_shapes(o));
-  else if (is_plain(o) && o.target != Target::cpu)
+  else if (is_plain_onnx(o) && o.target != Target::cpu)
     return Error{
         Errc::usage,
         "--target: has no meaning with --format onnx, which is for every runtime (leave it out)"};
-  if (o.sequence_length && !is_plain(o))
+  if (o.sequence_length && !is_plain_onnx(o))
     return Error{Errc::usage,
                  "--sequence-length: a GenAI model takes texts of any length (only for --format "
                  "onnx and --target qnn)"};
-  if (!is_plain(o)) PHIQUANT_TRY(check_target(o.target, o.precision));
-  if (!is_plain(o) && o.output.extension() == ".onnx")
+  if (!is_plain_onnx(o)) PHIQUANT_TRY(check_target(o.target, o.precision));
+  if (!is_plain_onnx(o) && o.output.extension() == ".onnx")
     return Error{Errc::usage,
                  fmt::format("{}: a GenAI model is a folder, not one .onnx file (give a folder as "
                              "output, or --format onnx)",
@@ -230,8 +226,8 @@ unsigned expert_bits(const Decoder& d, const QuantizeOptions& o, uint32_t block_
                           block_size >= 32 && block_size <= 128;
   const bool symmetric = o.symmetric.value_or(true) &&
                          (o.scheme.empty() || o.scheme == "matmul_nbits" || o.scheme == "search");
-  if (is_plain(o) || !is_integer(o.precision) || o.style == Style::qdq || o.target == Target::dml ||
-      !blocks_fit || !symmetric)
+  if (is_plain_onnx(o) || !is_integer(o.precision) || o.style == Style::qdq ||
+      o.target == Target::dml || !blocks_fit || !symmetric)
     return 0;
   return o.precision == Precision::int4 ? 4 : 8;
 }
@@ -273,7 +269,7 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   if (options.sequence_length && *options.sequence_length > checkpoint.decoder.context)
     return Error{Errc::usage, fmt::format("--sequence-length {}: the model's context is {} tokens",
                                           *options.sequence_length, checkpoint.decoder.context)};
-  if (!is_plain(options)) PHIQUANT_TRY(check_sparse_target(checkpoint, options));
+  if (!is_plain_onnx(options)) PHIQUANT_TRY(check_sparse_target(checkpoint, options));
   const TargetInfo& target = target_info(options.target);
   const QuantizeOptions settled = settle(options, target, checkpoint.decoder);
   const bool quantizes = is_integer(options.precision);
@@ -284,12 +280,12 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   Editor editor(empty_model(checkpoint, options), settled, all);
   GraphWriter writer(editor, checkpoint, target, io_dtype(target, options.precision));
   writer.quantized = quantizes;
-  writer.is_standard = is_plain(options);
+  writer.is_standard = is_plain_onnx(options);
   const EmbeddingPlan embedding = embedding_plan(checkpoint.decoder, settled);
   DecoderOptions decoder{embedding.form, 0, settled.block_size.value_or(32)};
   if (checkpoint.decoder.moe)
     decoder.expert_bits = expert_bits(checkpoint.decoder, settled, decoder.expert_block_size);
-  PHIQUANT_TRY(is_plain(options)
+  PHIQUANT_TRY(is_plain_onnx(options)
                    ? write_plain_decoder(writer, embedding.form, options.sequence_length)
                    : write_decoder(writer, decoder));
   editor.reindex();
@@ -304,7 +300,7 @@ Result<Plan> plan_genai(const Checkpoint& checkpoint, const QuantizeOptions& opt
   }
   PHIQUANT_TRY(lay_out(editor, CastRule::ieee));
   Plan& plan = editor.plan;
-  if (!is_plain(options)) {
+  if (!is_plain_onnx(options)) {
     PHIQUANT_TRY(add_files(plan, checkpoint, options));
     add_warnings(plan, options, decoder);
   }

@@ -57,6 +57,10 @@ Result<void> check_target(Target target, Precision precision) {
                            kPrecisionNames[static_cast<size_t>(precision)], legal)};
 }
 
+bool is_plain_onnx(const QuantizeOptions& o) {
+  return o.format == OutputFormat::onnx || target_info(o.target).fixed_shapes;
+}
+
 DType io_dtype(const TargetInfo& target, Precision precision) {
   switch (precision) {
     case Precision::int4:

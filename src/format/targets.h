@@ -30,6 +30,10 @@ const TargetInfo& target_info(Target target);
 // Errors: usage, where no runtime of the target loads the precision; lists the legal pairs.
 Result<void> check_target(Target target, Precision precision);
 
+// Whether a checkpoint becomes one plain model, beside which no tokenizer stands, and no folder for
+// ONNX Runtime GenAI. Only of formats that are ONNX.
+bool is_plain_onnx(const QuantizeOptions& options);
+
 // Type of activations: float32 where the target computes in it, else its 16-bit float.
 DType io_dtype(const TargetInfo& target, Precision precision);
 

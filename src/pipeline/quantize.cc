@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "format/onnx_format.h"
 #include "format/side_files.h"
+#include "format/targets.h"
 #include "model/gguf.h"
 #include "model/gguf_checkpoint.h"
 #include "model/gguf_vocabulary.h"
@@ -49,7 +50,7 @@ Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtra
   // Folders bring a tokenizer that runtimes read, in the place of files that only Python code could
   // use.
   std::vector<TokenizerFile> made;
-  if (options.format != OutputFormat::onnx && options.format != OutputFormat::gguf) {
+  if (!format::is_plain_onnx(options) && options.format != OutputFormat::gguf) {
     PHIQUANT_ASSIGN(made, missing_tokenizer_files(checkpoint));
   }
   std::erase_if(checkpoint.sidecars, [&](const fs::path& sidecar) {

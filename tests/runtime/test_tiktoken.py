@@ -126,8 +126,9 @@ class Folder(unittest.TestCase):
             self.assertNotIn("auto_map", json.loads(file.read_text()), file.name)
 
     def test_plain_onnx_is_the_model_alone(self):
-        out = support.quantize(checkpoint(), "-p", "int4", "--format", "onnx")
-        self.assertNotIn("tokenizer.json", support.files_of(out))
+        for options in (("-p", "int4", "--format", "onnx"), ("-p", "fp16", "--target", "qnn", "--sequence-length", "64")):
+            with self.subTest(options=options):
+                self.assertEqual(set(support.files_of(converted(*options))), {"model.onnx", "model.onnx.data"})
 
     def test_chat_template(self):
         messages = [{"role": "user", "content": "Who wrote Emma?"}]
