@@ -1,8 +1,11 @@
 // Block-sparse attention: what com.microsoft::SparseAttention takes beside queries, keys and
-// values, and the same as masks for standard operators.
+// values.
 // Sources: onnxruntime 1.31, contrib_ops/cpu/sparse/sparse_attention_helper.h (limits, shapes);
 // onnxruntime-genai 0.18, builders/phi.py, Phi3SmallModel (names, -1 behind the shorter lists).
+#include <algorithm>
 #include <cstring>
+#include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -13,7 +16,7 @@
 namespace phiquant::format {
 namespace {
 
-constexpr uint64_t kMaxEntries = uint64_t{1} << 26;  // of all heads; those of 128k tokens: 2^23.2
+constexpr uint64_t kMaxEntries = uint64_t{1} << 25;  // of all heads; those of 128k tokens: 2^23.2
 
 uint64_t block_count(const Decoder& d) {
   return (d.context + d.block_sparse->block_size - 1) / d.block_sparse->block_size;
@@ -26,10 +29,31 @@ uint64_t seen_blocks(const BlockSparse& b, uint64_t query, uint64_t shift) {
   return b.local_blocks + (others + shift) / b.vertical_stride - shift / b.vertical_stride;
 }
 
-SourceTensor int32_table(Shape shape, const std::vector<int32_t>& values) {
-  std::string bytes(values.size() * sizeof(int32_t), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return {"", DType::i32, std::move(shape), memory_source(std::move(bytes))};
+// int32 numbers one after the other.
+class Table {
+ public:
+  explicit Table(uint64_t n) : bytes_(n * sizeof(int32_t), '\xFF') {}  // -1
+  void put(uint64_t number) {
+    const auto value = static_cast<int32_t>(number);
+    std::memcpy(bytes_.data() + at_, &value, sizeof value);
+    at_ += sizeof value;
+  }
+  void skip_to(uint64_t n) { at_ = n * sizeof(int32_t); }
+  SourceTensor source(Shape shape) {
+    return {"", DType::i32, std::move(shape), memory_source(std::move(bytes_))};
+  }
+
+ private:
+  std::string bytes_;
+  size_t at_ = 0;
+};
+
+// The blocks that block `query` sees, in order.
+void put_blocks(const BlockSparse& b, uint64_t query, uint64_t shift, Table& out) {
+  const uint64_t nearby = query < b.local_blocks ? 0 : query + 1 - b.local_blocks,
+                 stride = b.vertical_stride;
+  for (uint64_t key = stride - 1 - shift % stride; key < nearby; key += stride) out.put(key);
+  for (uint64_t key = nearby; key <= query; ++key) out.put(key);
 }
 
 }  // namespace
@@ -64,27 +88,24 @@ void write_block_mask(GraphWriter& w, SharedInputs& shared) {
   const Decoder& d = w.decoder;
   const BlockSparse& b = *d.block_sparse;
   const uint64_t n_blocks = block_count(d);
-  std::vector<std::vector<int32_t>> columns(d.n_heads);
-  std::vector<int32_t> rows;
-  size_t width = 0;
+  Table rows(d.n_heads * (n_blocks + 1));
+  uint64_t width = 0;
   for (uint32_t head = 0; head < d.n_heads; ++head) {
-    const uint64_t shift = b.shift(head, d.n_heads);
+    uint64_t n = 0;
     for (uint64_t i = 0; i < n_blocks; ++i) {
-      rows.push_back(static_cast<int32_t>(columns[head].size()));
-      for (uint64_t j = 0; j <= i; ++j)
-        if (b.sees(i, j, shift)) columns[head].push_back(static_cast<int32_t>(j));
+      rows.put(n);
+      n += seen_blocks(b, i, b.shift(head, d.n_heads));
     }
-    rows.push_back(static_cast<int32_t>(columns[head].size()));
-    width = std::max(width, columns[head].size());
+    rows.put(n);
+    width = std::max(width, n);
   }
-  std::vector<int32_t> all;
-  for (std::vector<int32_t>& list : columns) {
-    list.resize(width, -1);
-    all.insert(all.end(), list.begin(), list.end());
-    list = {};
+  Table columns(d.n_heads * width);
+  for (uint32_t head = 0; head < d.n_heads; ++head) {
+    columns.skip_to(head * width);
+    for (uint64_t i = 0; i < n_blocks; ++i) put_blocks(b, i, b.shift(head, d.n_heads), columns);
   }
-  shared.block_rows = w.table("block_row_indices", int32_table({d.n_heads, n_blocks + 1}, rows));
-  shared.block_columns = w.table("block_col_indices", int32_table({d.n_heads, width}, all));
+  shared.block_rows = w.table("block_row_indices", rows.source({d.n_heads, n_blocks + 1}));
+  shared.block_columns = w.table("block_col_indices", columns.source({d.n_heads, width}));
 }
 
 }  // namespace phiquant::format

@@ -106,7 +106,11 @@ TEST(BlockSparse, WhatTheOperatorCannotDoIsRefused) {
   EXPECT_THAT(refusal(c, cpu), HasSubstr("heads of a multiple of 16, they are of 24"));
   c = sparse_checkpoint();
   c.decoder.context = uint64_t{1} << 30;
-  EXPECT_THAT(refusal(c, cpu), HasSubstr("lists every block that a head sees: more than 67108864"));
+  EXPECT_THAT(refusal(c, cpu), HasSubstr("lists every block that a head sees: more than 33554432"));
+  // Few blocks seen of very many: as long as the list, and no longer.
+  c.decoder.block_sparse = BlockSparse{16, 1, 1 << 20, false, 2};
+  c.decoder.context = uint64_t{1} << 22;
+  EXPECT_EQ(refusal(c, cpu), "");
   // Exactly what is listed is counted: the published model for 131072 tokens is well below.
   c.decoder.block_sparse = BlockSparse{64, 16, 8, false, 2};
   c.decoder.context = 131072;
