@@ -44,6 +44,15 @@ Result<uint32_t> block_count(const ConfigView& config, std::string_view key, uin
   return stated ? static_cast<uint32_t>(*stated) : fallback;
 }
 
+// A number that a float32 can hold, and its reciprocal too.
+Result<double> scale(const ConfigView& config, std::string_view key, double fallback) {
+  PHIQUANT_ASSIGN(const auto stated, config.optional_positive(key));
+  constexpr double kMost = 1e30;
+  if (stated && (*stated > kMost || *stated < 1 / kMost))
+    return config.wrong(key, "a number from 1e-30 to 1e30");
+  return stated.value_or(fallback);
+}
+
 Result<BlockSparse> block_sparse(const ConfigView& config) {
   BlockSparse b;
   PHIQUANT_ASSIGN(b.block_size, block_count(config, "blocksparse_block_size", 64));
@@ -56,13 +65,13 @@ Result<BlockSparse> block_sparse(const ConfigView& config) {
 
 // Factors of muP, a parametrization whose learning rates do not depend on the width.
 Result<void> read_scales(const ConfigView& config, Decoder& d) {
-  PHIQUANT_ASSIGN(const auto embedding, config.optional_positive("mup_embedding_multiplier"));
-  PHIQUANT_ASSIGN(const auto width, config.optional_positive("mup_width_multiplier"));
-  PHIQUANT_ASSIGN(const auto attention, config.optional_positive("mup_attn_multiplier"));
+  PHIQUANT_ASSIGN(const double embedding, scale(config, "mup_embedding_multiplier", 10));
+  PHIQUANT_ASSIGN(const double width, scale(config, "mup_width_multiplier", 8));
+  PHIQUANT_ASSIGN(const double attention, scale(config, "mup_attn_multiplier", 1));
   PHIQUANT_ASSIGN(const bool scales_attention, config.flag("mup_use_scaling", true));
-  d.embedding_scale = static_cast<float>(embedding.value_or(10));
-  d.logit_scale = static_cast<float>(1 / width.value_or(8));
-  if (scales_attention) d.attention_scale = static_cast<float>(attention.value_or(1) / d.head_size);
+  d.embedding_scale = static_cast<float>(embedding);
+  d.logit_scale = static_cast<float>(1 / width);
+  if (scales_attention) d.attention_scale = static_cast<float>(attention / d.head_size);
   return {};
 }
 
@@ -98,13 +107,13 @@ Result<Decoder> phi3small_decoder(const ConfigView& config) {
     return config.error(Errc::unsupported,
                         fmt::format("rope_position_scale is {} (every published Phi-3-small has 1)",
                                     *position_scale));
-  PHIQUANT_ASSIGN(const auto eps, config.optional_positive("layer_norm_epsilon"));
-  d.norm_eps = static_cast<float>(eps.value_or(1e-5));
+  PHIQUANT_ASSIGN(const double eps, scale(config, "layer_norm_epsilon", 1e-5));
+  d.norm_eps = static_cast<float>(eps);
   d.norm = NormKind::layer;
   d.norm_bias = d.attention_bias = d.mlp_bias = true;
   d.gated_mlp = d.fused_qkv = d.fused_gate_up = false;
-  PHIQUANT_ASSIGN(const auto limit, config.optional_positive("gegelu_limit"));
-  d.activation_limit = static_cast<float>(limit.value_or(20));
+  PHIQUANT_ASSIGN(const double limit, scale(config, "gegelu_limit", 20));
+  d.activation_limit = static_cast<float>(limit);
   PHIQUANT_ASSIGN(d.block_sparse, block_sparse(config));
   PHIQUANT_TRY(read_scales(config, d));
   PHIQUANT_TRY(read_unused_tokens(config, d));

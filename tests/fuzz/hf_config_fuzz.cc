@@ -1,4 +1,6 @@
 // Any text as config.json and as tokenizer.json: refused, or a decoder whose numbers make sense.
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -25,6 +27,15 @@ void check(const Decoder& d, const Architecture& arch) {
           "one long factor for each pair");
   require(rope.long_branch.has_value() == (rope.original_context > 0),
           "long factors come with their context");
+  for (const float scale : {d.embedding_scale, d.logit_scale, d.attention_scale.value_or(1),
+                            d.activation_limit.value_or(1)})
+    require(std::isfinite(scale) && scale > 0, "scales are numbers above 0");
+  require(std::all_of(d.unused_tokens.begin(), d.unused_tokens.end(),
+                      [&](uint32_t id) { return id < d.vocab; }),
+          "unused tokens are tokens");
+  require(!d.block_sparse || (d.block_sparse->block_size && d.block_sparse->local_blocks &&
+                              d.block_sparse->vertical_stride),
+          "blocks have sizes");
   for (const auto& rules : {arch.tensors, arch.alternatives})
     for (const TensorRule& rule : rules)
       for (const Dim dim : rule.dims.d)

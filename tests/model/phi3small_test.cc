@@ -158,6 +158,10 @@ TEST(Phi3Small, WhatNoPublishedModelHasIsRefused) {
   EXPECT_EQ(refusal("hidden_act", "silu"),
             "unsupported: F/config.json: unknown activation 'silu' (hidden_act; this architecture "
             "has gegelu)");
+  for (const char* key : {"mup_embedding_multiplier", "mup_width_multiplier", "mup_attn_multiplier",
+                          "gegelu_limit", "layer_norm_epsilon"})
+    for (const double number : {1e-40, 1e40})
+      EXPECT_THAT(refusal(key, number), HasSubstr("wanted a number from 1e-30 to 1e30")) << key;
   EXPECT_THAT(refusal("blocksparse_vert_stride", 0), HasSubstr("wanted a whole number from 1"));
   EXPECT_THAT(refusal("blocksparse_block_size", 1 << 21),
               HasSubstr("wanted a whole number from 1"));
