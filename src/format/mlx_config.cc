@@ -87,12 +87,6 @@ void fill_defaults(json& config, const Decoder& d) {
   fill("layer_norm_epsilon", static_cast<double>(d.norm_eps));
 }
 
-// Names of Python files that are not written. transformers would ask whether to run them where it
-// has no classes of its own for the model type.
-void drop_code(json& config, const Decoder& d) {
-  if (d.block_sparse) config.erase("auto_map");
-}
-
 json mode_json(const MlxMode& mode) {
   return {{"group_size", mode.group_size}, {"bits", mode.bits}, {"mode", mode.scheme->name}};
 }
@@ -120,11 +114,11 @@ void take_eos(json& config, const std::string& generation_config) {
 }  // namespace
 
 bool mlx_is_tied(const Checkpoint& c) {
+  const MlxTying tying = mlx_model(c.decoder).tying;
+  if (!c.decoder.tied_embeddings || tying == MlxTying::never) return false;
+  if (tying == MlxTying::always) return true;
   const json config = parse(c.config_json);
-  const bool denied =
-      has(config, "tie_word_embeddings") && config["tie_word_embeddings"] == json(false);
-  const std::string_view type = mlx_model(c.decoder).model_type;
-  return c.decoder.tied_embeddings && (type == "phi3small" || (!denied && type == "phi3"));
+  return !has(config, "tie_word_embeddings") || config["tie_word_embeddings"] != json(false);
 }
 
 DType mlx_config_dtype(const Checkpoint& c) {
@@ -138,16 +132,18 @@ DType mlx_config_dtype(const Checkpoint& c) {
 
 std::string mlx_config(const Checkpoint& c, bool tied, const std::vector<MlxModule>& modules,
                        const MlxPlanning& planning, std::optional<uint64_t> context) {
+  const MlxModel& model = mlx_model(c.decoder);
   json config = parse(c.config_json);
   for (const char* key : kDropped) config.erase(key);
-  name_class(config, mlx_model(c.decoder));
+  name_class(config, model);
   take_eos(config, c.generation_config_json);
   spread_rope(config);
   choose_rope(config, c.decoder, context);
   fill_defaults(config, c.decoder);
-  drop_code(config, c.decoder);
-  // phi3small's class always ties, and does not ask.
-  if (!c.decoder.block_sparse && config.value("tie_word_embeddings", json(false)) != json(tied))
+  // Names of Python files that are not written; transformers would ask whether to run them.
+  if (model.is_code_only) config.erase("auto_map");
+  if (model.tying != MlxTying::always &&
+      config.value("tie_word_embeddings", json(false)) != json(tied))
     config["tie_word_embeddings"] = tied;
   if (planning.base) {
     config["quantization"] = quantization(modules, planning);

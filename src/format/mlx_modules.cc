@@ -67,11 +67,12 @@ constexpr MlxModuleRule kPhi3SmallBehind[] = {
     {"model.final_layernorm", Role::final_norm, true},
 };
 
-constexpr MlxModel kPhi3 = {"phi3", "Phi3ForCausalLM", kEmbed, kPhi3Layer, kPhi3Behind};
+constexpr MlxModel kPhi3 = {"phi3",     "Phi3ForCausalLM", kEmbed,
+                            kPhi3Layer, kPhi3Behind,       MlxTying::stated};
 constexpr MlxModel kPhi = {"phi", "PhiForCausalLM", kEmbed, kPhiLayer, kPhiBehind};
 constexpr MlxModel kPhiMoe = {"phimoe", "PhiMoEForCausalLM", kEmbed, kPhiMoeLayer, kPhiMoeBehind};
-constexpr MlxModel kPhi3Small = {"phi3small", "Phi3SmallForCausalLM", kEmbed, kPhi3SmallLayer,
-                                 kPhi3SmallBehind};
+constexpr MlxModel kPhi3Small = {"phi3small",      "Phi3SmallForCausalLM", kEmbed, kPhi3SmallLayer,
+                                 kPhi3SmallBehind, MlxTying::always,       true,   true};
 
 bool is_expert(Role role) {
   return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down;
@@ -160,7 +161,7 @@ Result<SourceTensor> Collector::weight(const MlxModuleRule& rule, const std::str
   if (const SourceTensor* t = c_.find(rule.role, layer)) return *t;
   if (rule.role == Role::lm_head)
     if (const SourceTensor* t = c_.find(Role::embed)) return *t;
-  if (rule.role == Role::attn_qkv && c_.decoder.block_sparse) {
+  if (rule.role == Role::attn_qkv && model_.groups_qkv) {
     if (auto all = grouped(path + ".weight", layer, false)) return std::move(*all);
     return lacks(path);
   }
@@ -179,7 +180,7 @@ Result<void> Collector::add(const MlxModuleRule& rule, int32_t layer) {
   PHIQUANT_ASSIGN(m.weight, weight(rule, m.path, layer));
   if (const SourceTensor* bias = c_.find(rule.role, layer, true)) {
     m.bias.push_back(*bias);
-  } else if (rule.role == Role::attn_qkv && c_.decoder.block_sparse) {
+  } else if (rule.role == Role::attn_qkv && model_.groups_qkv) {
     if (auto all = grouped(m.path + ".bias", layer, true)) m.bias.push_back(std::move(*all));
   }
   if (m.bias.empty() == rule.bias)

@@ -19,11 +19,21 @@ struct MlxModuleRule {
   bool bias = false;
 };
 
+// Whether a class takes the embedding table for its lm_head.
+enum class MlxTying : uint8_t {
+  never,
+  stated,  // where tie_word_embeddings says so
+  always,  // it has no lm_head, and does not ask
+};
+
 // A model class of mlx_lm: its modules in the order of its parameters, those outside the layers
 // before and behind them.
 struct MlxModel {
   std::string_view model_type, class_name;
   std::span<const MlxModuleRule> before, layer, behind;
+  MlxTying tying = MlxTying::never;
+  bool groups_qkv = false;    // attn_qkv has the rows of q, k and v of a key head together
+  bool is_code_only = false;  // transformers has no such class: auto_map would run Python files
 };
 
 // The class that computes such a decoder.

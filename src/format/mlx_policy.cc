@@ -136,8 +136,8 @@ class Chooser {
         return true;
       case Role::embed:  // is the lm_head, where tied
         return tied_ && !exact();
-      case Role::attn_qkv:  // mlx_lm looks for "v_proj", which "query_key_value" has not
-        if (exact() && decoder_.block_sparse) return false;
+      case Role::attn_qkv:  // mlx_lm looks for "v_proj", which is a part of "qkv_proj"
+        if (exact() && m.path.find("v_proj") == std::string::npos) return false;
         [[fallthrough]];
       case Role::attn_v:
       case Role::mlp_down:
