@@ -25,20 +25,19 @@ struct Default {
 bool always(const Decoder&) { return true; }
 bool is_tied(const Decoder& d) { return d.tied_embeddings; }
 
+constexpr std::string_view kLogits =
+    "4-bit logits cost more than all other layers together (--uniform to change)";
+
 constexpr Default kDefaults[] = {
-    {"phi", always, Part::lm_head, 8,
-     "4-bit logits cost more than all other layers together (--uniform to change)"},
-    {"phi3", always, Part::lm_head, 8,
-     "4-bit logits cost more than all other layers together (--uniform to change)"},
+    {"phi", always, Part::lm_head, 8, kLogits},
+    {"phi3", always, Part::lm_head, 8, kLogits},
     // Phi-4-mini, the phi3 with tied embeddings: repeats itself with 4-bit down projections; its
     // hidden states carry large constants, which a rounding error of those weights multiplies.
     {"phi3", is_tied, Part::mlp_down, 8,
      "tied embeddings (Phi-4-mini): 4-bit down projections make it repeat itself (--uniform to "
      "change)"},
-    {"phimoe", always, Part::lm_head, 8,
-     "4-bit logits cost more than all other layers together (--uniform to change)"},
-    {"phi3small", always, Part::lm_head, 8,
-     "4-bit logits cost more than all other layers together (--uniform to change)"},
+    {"phimoe", always, Part::lm_head, 8, kLogits},
+    {"phi3small", always, Part::lm_head, 8, kLogits},
 };
 
 // Layers whose qkv and down projections a mixed recipe lifts to 8 bits: the first and last eighth,
