@@ -85,13 +85,13 @@ struct BlockSparse {
     const uint32_t step = vertical_stride / n_heads;
     return alike_heads ? 0 : uint64_t{head} * (step == 0 ? 1 : step);
   }
-  // Whether a block of keys is seen from anywhere behind it.
+  // What a block of queries sees, of keys that are not behind it: those nearby, and those that are
+  // seen from anywhere.
+  bool is_nearby(uint64_t query_block, uint64_t key_block) const {
+    return query_block < key_block + local_blocks;
+  }
   bool is_beyond(uint64_t key_block, uint64_t head_shift) const {
     return (key_block + head_shift + 1) % vertical_stride == 0;
-  }
-  bool sees(uint64_t query_block, uint64_t key_block, uint64_t head_shift) const {
-    return key_block <= query_block &&
-           (query_block - key_block < local_blocks || is_beyond(key_block, head_shift));
   }
 };
 

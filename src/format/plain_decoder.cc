@@ -80,7 +80,7 @@ SparseParts write_fixed_sparse(GraphWriter& w, uint64_t n_tokens) {
     for (size_t i = 0; i < out.size(); ++i) {
       const uint64_t query = (first + i) / n_tokens / b.block_size,
                      key = (first + i) % n_tokens / b.block_size;
-      out[i] = query < key + b.local_blocks ? 0.0f : hidden;
+      out[i] = b.is_nearby(query, key) ? 0.0f : hidden;
     }
   };
   const auto beyond = [b, n_tokens, hidden, heads = d.n_heads](uint64_t first,
