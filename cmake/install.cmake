@@ -5,7 +5,7 @@ install(DIRECTORY docs/ TYPE DOC OPTIONAL FILES_MATCHING PATTERN "*.md")
 install(FILES README.md LICENSE TYPE DOC OPTIONAL)
 
 # find_package(phiquant) then gives phiquant::phiquant_pipeline, which brings those beneath it.
-install(TARGETS phiquant_core phiquant_wire phiquant_model phiquant_quant phiquant_format phiquant_pipeline
+install(TARGETS phiquant_core phiquant_wire phiquant_model phiquant_quant phiquant_decide phiquant_format phiquant_pipeline
         EXPORT phiquant)
 install(EXPORT phiquant NAMESPACE phiquant:: FILE phiquantTargets.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/phiquant)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that #include lines only point down: core <- wire <- {model, quant, format} <- pipeline <- cli.
+"""Checks that #include lines and link lines only point down:
+core <- wire <- quant <- model <- decide <- format <- pipeline <- cli.
 
 Prints one line per violation and exits with 1 if there is any.
 """
@@ -7,25 +8,28 @@ import pathlib
 import re
 import sys
 
-# Folder of src/ -> the folders of src/ that it may include. model, quant and format never see each other.
-ALLOWED = {
-    "core": {"core"},
-    "wire": {"core", "wire"},
-    "model": {"core", "wire", "model"},
-    "quant": {"core", "wire", "quant"},
-    "format": {"core", "wire", "format"},
-    "pipeline": {"core", "wire", "model", "quant", "format", "pipeline"},
-    "cli": {"core", "wire", "model", "quant", "format", "pipeline", "cli"},
-}
-# Library -> the only files that may include it: protobuf's types never leave the onnx files, and so on.
+# Folders of src/, each of which may include and link itself and those before it.
+LAYERS = ["core", "wire", "quant", "model", "decide", "format", "pipeline", "cli"]
+# Library -> the only files that may include it: protobuf's types never leave what reads and writes ONNX, the
+# system's calls stay behind one seam, and so on.
+ONNX = re.compile(r"src/(wire/onnx_|model/onnx/|format/(onnx|decoder|genai)/|pipeline/inspect_onnx)")
+POSIX = re.compile(r"src/(core/posix/|cli/(terminal|progress)\.cc)")
 CONFINED = {
-    "onnx": re.compile(r"src/\w+/onnx[^/]*$"),
-    "google/protobuf": re.compile(r"src/\w+/onnx[^/]*$"),
-    "CLI": re.compile(r"src/cli/"),
-    "spdlog": re.compile(r"src/cli/"),
-    "hwy": re.compile(r"src/quant/"),
+    "onnx/": ONNX,
+    "google/protobuf/": ONNX,
+    "CLI/": re.compile(r"src/cli/"),
+    "spdlog/": re.compile(r"src/cli/"),
+    "hwy/": re.compile(r"src/quant/"),
+    "unistd.h": POSIX,
+    "fcntl.h": POSIX,
+    "sys/": POSIX,
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<([^>]+)>|"([^"]+)")', re.MULTILINE)
+LINK = re.compile(r"^phiquant_library\((\w+)([^)]*)\)", re.MULTILINE)
+
+
+def beneath(folder):
+    return LAYERS[:LAYERS.index(folder) + 1]
 
 
 def problem(path, angled, target):
@@ -37,23 +41,21 @@ def problem(path, angled, target):
             return "public headers use only the standard library and phiquant/"
         return None
     for library, where in CONFINED.items():
-        if target.startswith(library + "/") and not where.match(path):
-            return f"<{library}/...> is confined to {where.pattern}"
+        if target.startswith(library) and angled and not where.match(path):
+            return f"<{library}...> is confined to {where.pattern}"
     folder = path.split("/")[1]
-    if folder not in ALLOWED:
+    if folder not in LAYERS:
         return f"src/{folder} is not a known layer"
     if not angled and "/" not in target:
         return "write the folder too, as in \"core/half.h\""
-    if top in ALLOWED and top not in ALLOWED[folder]:
-        return f"{folder} may include only {', '.join(sorted(ALLOWED[folder]))}"
+    if top in LAYERS and top not in beneath(folder):
+        return f"{folder} may include only {', '.join(beneath(folder))}"
     return None
 
 
-def main():
-    root = pathlib.Path(__file__).resolve().parent.parent
-    files = [f for top in ("include", "src") for f in sorted((root / top).rglob("*"))
-             if f.suffix in (".h", ".cc")]
-    violations = 0
+def check_includes(root):
+    files = [f for top in ("include", "src") for f in sorted((root / top).rglob("*")) if f.suffix in (".h", ".cc")]
+    found = []
     for file in files:
         path = file.relative_to(root).as_posix()
         text = file.read_text(encoding="utf-8")
@@ -61,10 +63,30 @@ def main():
             target = match[2] or match[3]
             why = problem(path, match[2] is not None, target)
             if why:
-                violations += 1
-                print(f"{path}:{text.count(chr(10), 0, match.start(1)) + 1}: includes {target}: {why}")
-    print(f"{len(files)} files, {violations} violations")
-    return 1 if violations else 0
+                found.append(f"{path}:{text.count(chr(10), 0, match.start(1)) + 1}: includes {target}: {why}")
+    return len(files), found
+
+
+def check_links(root):
+    found, seen = [], []
+    for folder, rest in LINK.findall((root / "CMakeLists.txt").read_text(encoding="utf-8")):
+        seen.append(folder)
+        for target in re.findall(r"phiquant_(\w+)", rest):
+            if folder not in LAYERS or target not in beneath(folder)[:-1]:
+                found.append(f"CMakeLists.txt: {folder} links {target}, which is not beneath it")
+    if seen != LAYERS[:-1]:
+        found.append(f"CMakeLists.txt: libraries {seen}, wanted {LAYERS[:-1]}")
+    return found
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parent.parent
+    n_files, found = check_includes(root)
+    found += check_links(root)
+    for line in found:
+        print(line)
+    print(f"{n_files} files, {len(found)} violations")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@
 
 #include "cli/options.h"
 #include "core/nearest.h"
+#include "decide/mix_gguf.h"
+#include "decide/mix_mlx.h"
 #include "format/formats.h"
-#include "format/gguf_mix.h"
-#include "format/mlx_policy.h"
-#include "phiquant/scheme.h"
 #include "quant/kernels.h"
+#include "quant/scheme.h"
 
 namespace phiquant::cli {
 
@@ -41,7 +41,7 @@ std::vector<SchemeLine> scheme_lines() {
                      false,
                      type.summary,
                      "gguf"});
-  for (const format::MlxScheme& mlx : format::mlx_schemes())
+  for (const MlxScheme& mlx : mlx_schemes())
     lines.push_back({mlx.name,
                      {kPrecisionNames[static_cast<size_t>(mlx.precision)]},
                      false,
@@ -54,7 +54,7 @@ std::vector<SchemeLine> scheme_lines() {
 
 std::vector<FormatLine> format_lines() {
   std::vector<FormatLine> lines;
-  for (const CheckpointFormat& row : checkpoint_formats()) lines.push_back({row.name, row.summary});
+  for (const Format& row : formats()) lines.push_back({row.name, row.summary});
   return lines;
 }
 

@@ -9,15 +9,15 @@
 #include "cli/check_mlx.h"
 #include "cli/options.h"
 #include "cli/parse.h"
-#include "phiquant/scheme.h"
+#include "quant/scheme.h"
 
 namespace phiquant::cli {
 namespace {
 
 Error usage(std::string message) { return Error{Errc::usage, std::move(message)}; }
 
-std::string_view precision_name(const Request& q) {
-  return kPrecisionNames[static_cast<size_t>(q.quantize.precision)];
+std::string_view precision_name(const Invocation& q) {
+  return kPrecisionNames[static_cast<size_t>(q.quantize.recipe.precision)];
 }
 
 // Options that only make sense for some precisions, and whether they were given.
@@ -27,23 +27,25 @@ struct Limited {
   bool integer;  // for int4 and int8; else for fp16 and bf16
 };
 
-Result<void> check_precision(const Request& q) {
-  const QuantizeOptions& o = q.quantize;
-  const bool integer = o.precision == Precision::int4 || o.precision == Precision::int8;
-  const bool half = o.precision == Precision::fp16 || o.precision == Precision::bf16;
+Result<void> check_precision(const Invocation& q) {
+  const Request& o = q.quantize;
+  const bool integer =
+      o.recipe.precision == Precision::int4 || o.recipe.precision == Precision::int8;
+  const bool half = o.recipe.precision == Precision::fp16 || o.recipe.precision == Precision::bf16;
   const Limited limited[] = {
-      {o.block_size.has_value(), "--block-size", true},
+      {o.recipe.block_size.has_value(), "--block-size", true},
       {q.symmetric_given, "--symmetric", true},
       {q.asymmetric_given, "--asymmetric", true},
-      {o.accuracy_level.has_value(), "--accuracy-level", true},
-      {o.style == Style::qdq, "--style qdq", true},
-      {o.search, "--search", true},
-      {o.uniform, "--uniform", true},
-      {o.embeddings != TableBits::automatic && o.embeddings != TableBits::keep, "--embeddings",
+      {o.output.onnx.accuracy_level.has_value(), "--accuracy-level", true},
+      {o.output.onnx.style == Style::qdq, "--style qdq", true},
+      {o.recipe.search, "--search", true},
+      {!o.recipe.protect, "--uniform", true},
+      {o.recipe.embeddings != TableBits::automatic && o.recipe.embeddings != TableBits::keep,
+       "--embeddings", true},
+      {o.recipe.lm_head != TableBits::automatic && o.recipe.lm_head != TableBits::keep, "--lm-head",
        true},
-      {o.lm_head != TableBits::automatic && o.lm_head != TableBits::keep, "--lm-head", true},
       {q.keep_io_types_given, "--keep-io-types", false},
-      {!o.op_block_list.empty(), "--op-block-list", false},
+      {!o.output.onnx.op_block_list.empty(), "--op-block-list", false},
   };
   for (const Limited& l : limited)
     if (l.given && (l.integer ? !integer : !half))
@@ -64,16 +66,17 @@ std::vector<std::string_view> same_packing(const Scheme& scheme, unsigned bits) 
   return names;
 }
 
-Result<void> check_block_scheme(const Request& q, const Scheme& scheme) {
-  const QuantizeOptions& o = q.quantize;
-  const bool integer = o.precision == Precision::int4 || o.precision == Precision::int8;
-  if (integer && !(scheme.bits_mask & (1u << bits_of(o.precision))))
+Result<void> check_block_scheme(const Invocation& q, const Scheme& scheme) {
+  const Request& o = q.quantize;
+  const bool integer =
+      o.recipe.precision == Precision::int4 || o.recipe.precision == Precision::int8;
+  if (integer && !(scheme.bits_mask & (1u << bits_of(o.recipe.precision))))
     return usage(fmt::format("--scheme {}: has no {}-bit form{} (use {}, or see 'phiquant list')",
-                             scheme.name, bits_of(o.precision),
+                             scheme.name, bits_of(o.recipe.precision),
                              scheme.float_zero_points
                                  ? ", for MatMulNBits takes float zero points with 4 bits only"
                                  : "",
-                             fmt::join(same_packing(scheme, bits_of(o.precision)), " or ")));
+                             fmt::join(same_packing(scheme, bits_of(o.recipe.precision)), " or ")));
   if (!integer)
     return usage(fmt::format("--scheme {}: not for --precision {} (see 'phiquant list')",
                              scheme.name, precision_name(q)));
@@ -86,36 +89,38 @@ Result<void> check_block_scheme(const Request& q, const Scheme& scheme) {
   if (q.asymmetric_given && !scheme.asymmetric)
     return usage(fmt::format("--asymmetric: scheme {} is always symmetric (leave --asymmetric out)",
                              scheme.name));
-  if (o.style == Style::qdq && scheme.packing == Packing::nbits)
+  if (o.output.onnx.style == Style::qdq && scheme.packing == Packing::nbits)
     return usage(fmt::format("--style qdq: scheme {} is for MatMulNBits only (leave --scheme out)",
                              scheme.name));
   return {};
 }
 
-Result<void> check_scheme(const Request& q) {
-  const QuantizeOptions& o = q.quantize;
-  if (o.scheme.empty()) return {};
-  if (const Scheme* scheme = find_block_scheme(o.scheme)) return check_block_scheme(q, *scheme);
-  const GraphScheme* scheme = find_graph_scheme(o.scheme);
-  if (!scheme) return usage(fmt::format("--scheme {}: unknown (see 'phiquant list')", o.scheme));
-  if (scheme->precision != o.precision)
+Result<void> check_scheme(const Invocation& q) {
+  const Request& o = q.quantize;
+  if (o.recipe.scheme.empty()) return {};
+  if (const Scheme* scheme = find_block_scheme(o.recipe.scheme))
+    return check_block_scheme(q, *scheme);
+  const GraphScheme* scheme = find_graph_scheme(o.recipe.scheme);
+  if (!scheme)
+    return usage(fmt::format("--scheme {}: unknown (see 'phiquant list')", o.recipe.scheme));
+  if (scheme->precision != o.recipe.precision)
     return usage(fmt::format("--scheme {}: is for --precision {}, not {}", scheme->name,
                              kPrecisionNames[static_cast<size_t>(scheme->precision)],
                              precision_name(q)));
-  if (o.block_size)
+  if (o.recipe.block_size)
     return usage(fmt::format("--block-size: scheme {} has no blocks (leave --block-size out)",
                              scheme->name));
-  if (o.accuracy_level)
+  if (o.output.onnx.accuracy_level)
     return usage(fmt::format("--accuracy-level: scheme {} makes no MatMulNBits (leave it out)",
                              scheme->name));
   return {};
 }
 
-Result<void> check_output(const Request& q) {
-  const QuantizeOptions& o = q.quantize;
-  if (o.output.empty())
+Result<void> check_output(const Invocation& q) {
+  const Request& o = q.quantize;
+  if (o.output.path.empty())
     return usage("--output: missing (give -o OUT: a folder, or a file ending in .onnx or .gguf)");
-  if (o.output == "-")
+  if (o.output.path == "-")
     return usage(
         "--output -: a model cannot be written to standard output, because it is written out of "
         "order "
@@ -125,7 +130,7 @@ Result<void> check_output(const Request& q) {
   return {};
 }
 
-Result<void> check_quantize(const Request& q) {
+Result<void> check_quantize(const Invocation& q) {
   PHIQUANT_TRY(check_output(q));
   PHIQUANT_TRY(check_gguf(q));
   PHIQUANT_TRY(check_mlx(q));
@@ -134,19 +139,21 @@ Result<void> check_quantize(const Request& q) {
   if (q.symmetric_given && q.asymmetric_given)
     return usage("--symmetric and --asymmetric: contradict each other (leave one out)");
   PHIQUANT_TRY(check_precision(q));
-  if (q.quantize.format == OutputFormat::gguf || q.quantize.format == OutputFormat::mlx) return {};
+  if (q.quantize.output.format == OutputFormat::gguf ||
+      q.quantize.output.format == OutputFormat::mlx)
+    return {};
   PHIQUANT_TRY(check_scheme(q));
-  const QuantizeOptions& o = q.quantize;
-  if (o.search && !o.scheme.empty() && o.scheme != "search")
-    return usage(
-        fmt::format("--search and --scheme {}: contradict each other (leave one out)", o.scheme));
-  if (o.uniform && o.precision != Precision::int4)
+  const Request& o = q.quantize;
+  if (o.recipe.search && !o.recipe.scheme.empty() && o.recipe.scheme != "search")
+    return usage(fmt::format("--search and --scheme {}: contradict each other (leave one out)",
+                             o.recipe.scheme));
+  if (!o.recipe.protect && o.recipe.precision != Precision::int4)
     return usage(
         "--uniform: only for --precision int4 (other precisions are uniform already; leave it "
         "out)");
-  if (o.uniform && o.lm_head != TableBits::automatic)
+  if (!o.recipe.protect && o.recipe.lm_head != TableBits::automatic)
     return usage("--uniform and --lm-head: contradict each other (leave one out)");
-  if (o.style == Style::qdq && o.accuracy_level)
+  if (o.output.onnx.style == Style::qdq && o.output.onnx.accuracy_level)
     return usage(
         "--accuracy-level: an attribute of MatMulNBits, which --style qdq does not use (leave one "
         "out)");
@@ -155,7 +162,7 @@ Result<void> check_quantize(const Request& q) {
 
 }  // namespace
 
-Result<void> check_request(const Request& request) {
+Result<void> check_request(const Invocation& request) {
   if (request.quiet && request.verbose)
     return usage("--quiet and --verbose: contradict each other (leave one out)");
   if (request.verb == Verb::quantize) return check_quantize(request);

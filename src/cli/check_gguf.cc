@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "cli/options.h"
-#include "format/gguf_mix.h"
-#include "phiquant/scheme.h"
+#include "decide/mix_gguf.h"
+#include "quant/scheme.h"
 
 namespace phiquant::cli {
 namespace {
@@ -24,64 +24,67 @@ Result<void> refuse(std::initializer_list<Given> options, std::string_view why) 
   return {};
 }
 
-Result<void> check_others(const Request& q) {
-  const QuantizeOptions& o = q.quantize;
-  PHIQUANT_TRY(refuse({{!o.include.empty(), "--include"}, {!o.exclude.empty(), "--exclude"}},
-                      "not for --format gguf (use --tensor-type GLOB=f16)"));
-  return refuse({{o.block_size.has_value(), "--block-size"},
+Result<void> check_others(const Invocation& q) {
+  const Request& o = q.quantize;
+  PHIQUANT_TRY(
+      refuse({{!o.recipe.include.empty(), "--include"}, {!o.recipe.exclude.empty(), "--exclude"}},
+             "not for --format gguf (use --tensor-type GLOB=f16)"));
+  return refuse({{o.recipe.block_size.has_value(), "--block-size"},
                  {q.symmetric_given, "--symmetric"},
                  {q.asymmetric_given, "--asymmetric"},
-                 {o.accuracy_level.has_value(), "--accuracy-level"},
-                 {o.style == Style::qdq, "--style qdq"},
-                 {o.search, "--search"},
-                 {o.uniform, "--uniform"},
-                 {o.embeddings != TableBits::automatic, "--embeddings"},
-                 {o.lm_head != TableBits::automatic, "--lm-head"},
+                 {o.output.onnx.accuracy_level.has_value(), "--accuracy-level"},
+                 {o.output.onnx.style == Style::qdq, "--style qdq"},
+                 {o.recipe.search, "--search"},
+                 {!o.recipe.protect, "--uniform"},
+                 {o.recipe.embeddings != TableBits::automatic, "--embeddings"},
+                 {o.recipe.lm_head != TableBits::automatic, "--lm-head"},
                  {q.keep_io_types_given, "--keep-io-types"},
-                 {!o.op_block_list.empty(), "--op-block-list"},
-                 {o.mixed_layers, "--mixed-layers"},
-                 {o.recipe == Recipe::builder, "--recipe builder"},
-                 {o.target != Target::cpu, "--target"}},
+                 {!o.output.onnx.op_block_list.empty(), "--op-block-list"},
+                 {o.recipe.mixed_layers, "--mixed-layers"},
+                 {o.recipe.defaults == Defaults::builder, "--recipe builder"},
+                 {o.output.onnx.target != Target::cpu, "--target"}},
                 "has no meaning with --format gguf, whose --scheme says it all (leave it out)");
 }
 
 }  // namespace
 
-void settle_gguf(Request& q) {
-  QuantizeOptions& o = q.quantize;
-  if (o.format == OutputFormat::automatic && o.output.extension() == ".gguf")
-    o.format = OutputFormat::gguf;
-  const GgufFileType* type = find_gguf_file_type(o.scheme);
-  if (o.format != OutputFormat::gguf || q.precision_given || !type) return;
-  o.precision = type->nearest;
+void settle_gguf(Invocation& q) {
+  Request& o = q.quantize;
+  if (o.output.format == OutputFormat::automatic && o.output.path.extension() == ".gguf")
+    o.output.format = OutputFormat::gguf;
+  const GgufFileType* type = find_gguf_file_type(o.recipe.scheme);
+  if (o.output.format != OutputFormat::gguf || q.precision_given || !type) return;
+  o.recipe.precision = type->nearest;
   q.precision_given = true;
 }
 
-Result<void> check_gguf(const Request& q) {
-  const QuantizeOptions& o = q.quantize;
-  const GgufFileType* type = find_gguf_file_type(o.scheme);
-  if (o.format != OutputFormat::gguf) {
-    const bool is_other = find_graph_scheme(o.scheme) || find_block_scheme(o.scheme);
-    if (type && !is_other && o.format != OutputFormat::mlx)
+Result<void> check_gguf(const Invocation& q) {
+  const Request& o = q.quantize;
+  const GgufFileType* type = find_gguf_file_type(o.recipe.scheme);
+  if (o.output.format != OutputFormat::gguf) {
+    const bool is_other = find_graph_scheme(o.recipe.scheme) || find_block_scheme(o.recipe.scheme);
+    if (type && !is_other && o.output.format != OutputFormat::mlx)
       return usage(fmt::format("--scheme {}: is a GGUF file type (add --format gguf)", type->name));
-    return refuse({{!o.imatrix.empty(), "--imatrix"},
-                   {!o.tensor_types.empty(), "--tensor-type"},
-                   {!o.token_embedding_type.empty(), "--token-embedding-type"},
-                   {!o.output_tensor_type.empty(), "--output-tensor-type"},
-                   {o.pure, "--pure"},
-                   {o.via_f16, "--via-f16"}},
+    return refuse({{!o.recipe.imatrix.empty(), "--imatrix"},
+                   {!o.recipe.tensor_types.empty(), "--tensor-type"},
+                   {!o.recipe.token_embedding_type.empty(), "--token-embedding-type"},
+                   {!o.recipe.output_tensor_type.empty(), "--output-tensor-type"},
+                   {o.recipe.pure, "--pure"},
+                   {o.output.gguf.via_f16, "--via-f16"}},
                   "only for --format gguf (leave it out)");
   }
   PHIQUANT_TRY(check_others(q));
-  if (!o.scheme.empty() && !type)
-    return usage(fmt::format("--scheme {}: is no GGUF file type (see 'phiquant list')", o.scheme));
-  if (type && type->nearest != o.precision)
+  if (!o.recipe.scheme.empty() && !type)
+    return usage(
+        fmt::format("--scheme {}: is no GGUF file type (see 'phiquant list')", o.recipe.scheme));
+  if (type && type->nearest != o.recipe.precision)
     return usage(
         fmt::format("--scheme {}: goes with --precision {}, not {} (leave --precision out)",
                     type->name, kPrecisionNames[static_cast<size_t>(type->nearest)],
-                    kPrecisionNames[static_cast<size_t>(o.precision)]));
-  const bool is_integer = o.precision == Precision::int4 || o.precision == Precision::int8;
-  if (q.precision_given && !is_integer && !o.imatrix.empty())
+                    kPrecisionNames[static_cast<size_t>(o.recipe.precision)]));
+  const bool is_integer =
+      o.recipe.precision == Precision::int4 || o.recipe.precision == Precision::int8;
+  if (q.precision_given && !is_integer && !o.recipe.imatrix.empty())
     return usage("--imatrix: floats have no use for it (leave it out)");
   return {};
 }

@@ -8,9 +8,9 @@ namespace phiquant::cli {
 
 // Fills in what other words imply: an output that ends in .gguf its format, a GGUF file type its
 // precision.
-void settle_gguf(Request& request);
+void settle_gguf(Invocation& request);
 
 // Errors: usage (options of other formats with --format gguf, and the reverse).
-Result<void> check_gguf(const Request& request);
+Result<void> check_gguf(const Invocation& request);
 
 }  // namespace phiquant::cli

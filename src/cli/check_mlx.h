@@ -7,9 +7,9 @@
 namespace phiquant::cli {
 
 // Fills in what other words imply: an MLX scheme its precision.
-void settle_mlx(Request& request);
+void settle_mlx(Invocation& request);
 
 // Errors: usage (options of other formats with --format mlx, and the reverse).
-Result<void> check_mlx(const Request& request);
+Result<void> check_mlx(const Invocation& request);
 
 }  // namespace phiquant::cli

@@ -7,9 +7,9 @@
 
 namespace phiquant::cli {
 
-Result<void> run_quantize(const Request& request);
-Result<void> run_inspect(const Request& request);
-Result<void> run_compare(const Request& request);  // error verify: --fail-below-sqnr
-Result<void> run_list(const Request& request);
+Result<void> run_quantize(const Invocation& request);
+Result<void> run_inspect(const Invocation& request);
+Result<void> run_compare(const Invocation& request);  // error verify: --fail-below-sqnr
+Result<void> run_list(const Invocation& request);
 
 }  // namespace phiquant::cli

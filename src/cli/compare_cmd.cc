@@ -8,7 +8,8 @@
 #include "cli/report_json.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "phiquant/convert.h"
+#include "core/tensor.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant::cli {
 namespace {
@@ -18,7 +19,7 @@ std::string name_list(std::string_view title, const std::vector<std::string>& na
   std::string text = fmt::format("{}: {}", title, counted(names.size(), "weight"));
   if (!verbose) return text + " (-v names them)\n";
   text += "\n";
-  for (const std::string& name : names) text += "  " + printable(name) + "\n";
+  for (const std::string& name : names) text += "  " + terminal_text(name) + "\n";
   return text;
 }
 
@@ -37,7 +38,7 @@ std::string compare_text(const CompareReport& report, bool verbose) {
 }
 
 // Every pair must reach the limit: a mean would hide one ruined tensor.
-Result<void> judge(const Request& request, const CompareReport& report) {
+Result<void> judge(const Invocation& request, const CompareReport& report) {
   if (!request.fail_below_sqnr_db) return {};
   const double limit = *request.fail_below_sqnr_db;
   const CompareRow* worst = nullptr;
@@ -57,10 +58,10 @@ Result<void> judge(const Request& request, const CompareReport& report) {
 
 }  // namespace
 
-Result<void> run_compare(const Request& request) {
+Result<void> run_compare(const Invocation& request) {
   ProgressBar bar(!request.quiet && request.progress.value_or(stderr_is_terminal()));
-  Result<CompareReport> report =
-      compare(request.operands[0], request.operands[1], request.quantize.threads, bar.callbacks());
+  Result<CompareReport> report = compare(request.operands[0], request.operands[1],
+                                         request.quantize.run.threads, bar.callbacks());
   bar.clear();
   if (!report) return std::move(report).error();
   PHIQUANT_TRY(print(request.json ? compare_json(request, *report)

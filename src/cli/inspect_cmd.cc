@@ -8,16 +8,13 @@
 #include "cli/report_json.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "phiquant/convert.h"
+#include "core/tensor.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant::cli {
 namespace {
 
 constexpr size_t kTensorsShown = 20;  // without -v
-
-std::string type_of(const InspectTensor& t) {
-  return t.type.empty() ? std::string(dtype_name(t.dtype)) : t.type;
-}
 
 std::string totals(const InspectReport& report) {
   struct Sum {
@@ -25,7 +22,7 @@ std::string totals(const InspectReport& report) {
   };
   std::map<std::string, Sum> sums;
   for (const InspectTensor& t : report.tensors) {
-    Sum& sum = sums[type_of(t)];
+    Sum& sum = sums[t.type];
     ++sum.tensors;
     sum.bytes += t.size_bytes;
   }
@@ -41,7 +38,7 @@ std::string tensors(const InspectReport& report, bool all) {
   table.row({"name", "dtype", "shape", "bytes", "where", "used by", "can become"});
   for (size_t i = 0; i < shown; ++i) {
     const InspectTensor& t = report.tensors[i];
-    table.row({t.name, type_of(t), shape_string(t.shape), with_commas(t.size_bytes), t.location,
+    table.row({t.name, t.type, shape_string(t.shape), with_commas(t.size_bytes), t.location,
                t.used_by, t.quantizable.empty() ? "-" : t.quantizable});
   }
   std::string text = table.text(2);
@@ -51,8 +48,8 @@ std::string tensors(const InspectReport& report, bool all) {
 }
 
 std::string inspect_text(const InspectReport& report, bool verbose) {
-  std::string text = printable(fmt::format("{}: {}, {}", report.path, report.format,
-                                           human_bytes(report.size_bytes))) +
+  std::string text = terminal_text(fmt::format("{}: {}, {}", report.path, report.format,
+                                               human_bytes(report.size_bytes))) +
                      "\n";
   Table properties("ll"), io("lll"), ops("rl");
   for (const auto& [name, value] : report.properties) properties.row({name, value});
@@ -64,15 +61,15 @@ std::string inspect_text(const InspectReport& report, bool verbose) {
   if (!report.ops.empty()) text += "\nOperators\n" + ops.text(2);
   text += "\nTensors\n" + tensors(report, verbose) + "\nTotals\n" + totals(report);
   if (!report.warnings.empty()) text += "\nWarnings\n";
-  for (const std::string& warning : report.warnings) text += "  " + printable(warning) + "\n";
+  for (const std::string& warning : report.warnings) text += "  " + terminal_text(warning) + "\n";
   return text;
 }
 
 }  // namespace
 
-Result<void> run_inspect(const Request& request) {
+Result<void> run_inspect(const Invocation& request) {
   PHIQUANT_ASSIGN(const InspectReport report,
-                  inspect(request.operands[0], request.quantize.follow_symlinks));
+                  inspect(request.operands[0], request.quantize.source.follow_symlinks));
   return print(request.json ? inspect_json(report) : inspect_text(report, request.verbose));
 }
 

@@ -34,7 +34,7 @@ std::string list_text() {
 
 }  // namespace
 
-Result<void> run_list(const Request& request) {
+Result<void> run_list(const Invocation& request) {
   return print(request.json ? list_json() : list_text());
 }
 

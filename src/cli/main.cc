@@ -15,7 +15,7 @@
 namespace phiquant::cli {
 namespace {
 
-Result<void> act(const Request& request) {
+Result<void> act(const Invocation& request) {
   if (request.help == HelpMode::full) return print(full_help(request.verb));
   if (request.help == HelpMode::brief) return print(brief_help(request.verb));
   if (request.version) return print(version_text() + "\n");
@@ -37,7 +37,7 @@ Result<void> act(const Request& request) {
 }
 
 int fail(const Error& error) {
-  spdlog::error("{}", printable(error.message));
+  spdlog::error("{}", terminal_text(error.message));
   return exit_code(error.code);
 }
 
@@ -57,7 +57,7 @@ ColorMode color_before_parsing(const std::vector<std::string>& arguments) {
 int run(const std::vector<std::string>& arguments) {
   catch_signals();
   start_messages(color_before_parsing(arguments), false, false);
-  const Result<Request> request = parse_command_line(arguments);
+  const Result<Invocation> request = parse_command_line(arguments);
   if (!request) return fail(request.error());
   start_messages(request->color, request->quiet, request->verbose);
   const Result<void> done = act(*request);

@@ -36,7 +36,7 @@ enum class Kind {
 
 // Takes one occurrence of an option: `value` is "true" or "false" for flags and toggles, else the
 // text after it. Errors: usage, without the option's name (the parser puts it in front).
-using Setter = Result<void> (*)(Request& request, std::string_view value);
+using Setter = Result<void> (*)(Invocation& request, std::string_view value);
 
 struct Option {
   unsigned verbs;

@@ -78,7 +78,7 @@ Result<void> check_values_follow(std::span<const std::string> words,
 }
 
 // One occurrence of an option: checks its choices, then stores it. Errors name the option.
-Result<void> store(Request& request, const Option& option, const std::string& value) {
+Result<void> store(Invocation& request, const Option& option, const std::string& value) {
   const std::string where =
       takes_value(option) ? fmt::format("{} {}", option.name, value) : std::string(option.name);
   const auto choices = choices_of(option);
@@ -104,7 +104,7 @@ Error unknown_option(const std::string& word, std::span<const Option* const> row
 
 // Splits `words` by the rows of the table and stores what they say, in the order given (the last
 // one wins).
-Result<void> read_options(Request& request, std::span<const std::string> words,
+Result<void> read_options(Invocation& request, std::span<const std::string> words,
                           std::span<const Option* const> rows, std::string_view owner) {
   PHIQUANT_TRY(check_values_follow(words, rows));
   CLI::App app;
@@ -146,7 +146,7 @@ std::string usage_of(const VerbInfo& verb) {
   return fmt::format("phiquant {}{}{}", verb.name, verb.operands.empty() ? "" : " ", verb.operands);
 }
 
-Result<void> check_operands(const Request& request) {
+Result<void> check_operands(const Invocation& request) {
   const VerbInfo& verb = verb_info(request.verb);
   const size_t found = request.operands.size();
   if (found < verb.operand_count)
@@ -167,8 +167,8 @@ Result<void> check_operands(const Request& request) {
 
 }  // namespace
 
-Result<Request> parse_command_line(std::span<const std::string> arguments) {
-  Request request;
+Result<Invocation> parse_command_line(std::span<const std::string> arguments) {
+  Invocation request;
   if (arguments.empty()) return request;
   const std::string& first = arguments[0];
   if (first.starts_with('-')) {
@@ -193,7 +193,7 @@ Result<Request> parse_command_line(std::span<const std::string> arguments) {
   settle_gguf(request);
   settle_mlx(request);
   PHIQUANT_TRY(check_request(request));
-  if (verb->verb == Verb::quantize) request.quantize.input = request.operands[0];
+  if (verb->verb == Verb::quantize) request.quantize.source.path = request.operands[0];
   return request;
 }
 

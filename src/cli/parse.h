@@ -1,5 +1,5 @@
-// The command line to a Request. CLI11 splits the words; what an option means comes from the table
-// in options.cc.
+// The command line to a Invocation. CLI11 splits the words; what an option means comes from the
+// table in options.cc.
 #pragma once
 
 #include <span>
@@ -14,9 +14,9 @@ namespace phiquant::cli {
 // (with the nearest known one), missing or wrong value, missing or superfluous file, combinations
 // that cannot work (see check_request). A request for help, --version or --generate is returned
 // before anything else is checked.
-Result<Request> parse_command_line(std::span<const std::string> arguments);
+Result<Invocation> parse_command_line(std::span<const std::string> arguments);
 
 // The rules that concern several options at once; each message names the pair and what to change.
-Result<void> check_request(const Request& request);
+Result<void> check_request(const Invocation& request);
 
 }  // namespace phiquant::cli

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant::cli {
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "cli/text.h"
+#include "core/tensor.h"
 
 namespace phiquant::cli {
 namespace {
@@ -19,7 +20,7 @@ std::string labelled(std::string_view label, std::string_view text) {
 }
 
 // "matmul_nbits, 4 bits, block 32", "keep"
-std::string what_became(const PlanRow& row) {
+std::string what_became(const ReportRow& row) {
   std::string text = row.action;
   if (row.bits > 0 && row.action != "keep") text += fmt::format(", {} bits", row.bits);
   if (row.block_size > 0) text += fmt::format(", block {}", row.block_size);
@@ -44,13 +45,13 @@ std::string actions(const QuantizeReport& report) {
   };
   std::vector<Group> groups;
   for (const ReportRow& row : report.rows) {
-    const std::string what = what_became(row.plan);
+    const std::string what = what_became(row);
     auto at =
         std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.what == what; });
     if (at == groups.end()) at = groups.insert(groups.end(), Group{what, 0, 0, 0});
     ++at->count;
-    at->before += row.plan.bytes_before;
-    at->after += row.plan.bytes_after;
+    at->before += row.bytes_before;
+    at->after += row.bytes_after;
   }
   std::string text;
   Table table("rlrlr");
@@ -74,17 +75,17 @@ std::string worst(const QuantizeReport& report) {
   Table table("rl");
   for (const ReportRow* row : rows)
     table.row({human_db(row->error->sqnr_db),
-               row->plan.tensor + (row->plan.node.empty() ? "" : " (" + row->plan.node + ")")});
+               row->tensor + (row->node.empty() ? "" : " (" + row->node + ")")});
   std::string lines = table.text(2 + kLabelWidth);
   if (!lines.empty()) lines.replace(2, 5, "worst");
   return lines;
 }
 
-std::string files(const Request& request, const QuantizeReport& report) {
+std::string files(const Invocation& request, const QuantizeReport& report) {
   Table table("lr");
   for (const auto& file : report.files)
-    table.row({file.path.empty() ? request.quantize.output.string()
-                                 : (request.quantize.output / file.path).string(),
+    table.row({file.path.empty() ? request.quantize.output.path.string()
+                                 : (request.quantize.output.path / file.path).string(),
                with_commas(file.size_bytes) + " bytes"});
   std::string lines = table.text(2 + kLabelWidth);
   if (!lines.empty()) lines.replace(2, 5, "files");
@@ -96,32 +97,33 @@ std::string tensor_table(const QuantizeReport& report) {
   table.row({"tensor", "role", "shape", "from", "to", "bytes before", "after", "SQNR dB", "cosine",
              "max error", "note"});
   for (const ReportRow& row : report.rows) {
-    const PlanRow& p = row.plan;
     const auto error = [&](auto format) {
       return row.error ? format(*row.error) : std::string("-");
     };
-    table.row(
-        {p.tensor, p.role, shape_string(p.shape), std::string(dtype_name(p.from)), what_became(p),
-         with_commas(p.bytes_before), with_commas(p.bytes_after), error([](const TensorError& e) {
-           return std::isinf(e.sqnr_db) && e.sqnr_db > 0 ? "exact"
-                                                         : fmt::format("{:.2f}", e.sqnr_db);
-         }),
-         error([](const TensorError& e) { return fmt::format("{:.6f}", e.cosine); }),
-         error([](const TensorError& e) { return fmt::format("{:.3g}", e.max_abs); }), p.reason});
+    table.row({row.tensor, row.role, shape_string(row.shape), row.from, what_became(row),
+               with_commas(row.bytes_before), with_commas(row.bytes_after),
+               error([](const TensorError& e) {
+                 return std::isinf(e.sqnr_db) && e.sqnr_db > 0 ? "exact"
+                                                               : fmt::format("{:.2f}", e.sqnr_db);
+               }),
+               error([](const TensorError& e) { return fmt::format("{:.6f}", e.cosine); }),
+               error([](const TensorError& e) { return fmt::format("{:.3g}", e.max_abs); }),
+               row.reason});
   }
   return table.text();
 }
 
 }  // namespace
 
-std::string quantize_text(const Request& request, const QuantizeReport& report) {
-  const QuantizeOptions& o = request.quantize;
+std::string quantize_text(const Invocation& request, const QuantizeReport& report) {
+  const Request& o = request.quantize;
   std::string text;
   if (request.verbose || report.dry_run) text = tensor_table(report) + "\n";
-  text += printable(fmt::format("{} -> {}: {}{}", o.input.string(), o.output.string(),
-                                kPrecisionNames[static_cast<size_t>(o.precision)],
+  text +=
+      terminal_text(fmt::format("{} -> {}: {}{}", o.source.path.string(), o.output.path.string(),
+                                kPrecisionNames[static_cast<size_t>(o.recipe.precision)],
                                 report.dry_run ? ", dry run, nothing was written" : "")) +
-          "\n";
+      "\n";
   text += labelled("size", sizes(report)) + actions(report);
   if (report.total_sqnr_db)
     text += labelled("SQNR", human_db(*report.total_sqnr_db) + " over all quantized weights") +

@@ -4,11 +4,11 @@
 #include <string>
 
 #include "cli/request.h"
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant::cli {
 
 // The summary; with `verbose` or for a dry run also one line per tensor.
-std::string quantize_text(const Request& request, const QuantizeReport& report);
+std::string quantize_text(const Invocation& request, const QuantizeReport& report);
 
 }  // namespace phiquant::cli

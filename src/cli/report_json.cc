@@ -33,29 +33,28 @@ Json error_json(const TensorError& e) {
 }
 
 Json row_json(const ReportRow& row) {
-  const PlanRow& p = row.plan;
-  return {{"tensor", p.tensor},
-          {"node", p.node},
-          {"role", p.role},
-          {"from", dtype_name(p.from)},
-          {"shape", p.shape},
-          {"action", p.action},
-          {"bits", p.bits},
-          {"block_size", p.block_size},
-          {"reason", p.reason},
-          {"bytes_before", p.bytes_before},
-          {"bytes_after", p.bytes_after},
+  return {{"tensor", row.tensor},
+          {"node", row.node},
+          {"role", row.role},
+          {"from", row.from},
+          {"shape", row.shape},
+          {"action", row.action},
+          {"bits", row.bits},
+          {"block_size", row.block_size},
+          {"reason", row.reason},
+          {"bytes_before", row.bytes_before},
+          {"bytes_after", row.bytes_after},
           {"error", row.error ? error_json(*row.error) : Json(nullptr)}};
 }
 
 }  // namespace
 
-std::string quantize_json(const Request& request, const QuantizeReport& report) {
+std::string quantize_json(const Invocation& request, const QuantizeReport& report) {
   Json json = {
       {"phiquant", PHIQUANT_VERSION},
-      {"input", request.quantize.input.string()},
-      {"output", request.quantize.output.string()},
-      {"precision", kPrecisionNames[static_cast<size_t>(request.quantize.precision)]},
+      {"input", request.quantize.source.path.string()},
+      {"output", request.quantize.output.path.string()},
+      {"precision", kPrecisionNames[static_cast<size_t>(request.quantize.recipe.precision)]},
       {"dry_run", report.dry_run},
       {"input_bytes", report.input_bytes},
       {"output_bytes", report.output_bytes},
@@ -83,7 +82,7 @@ std::string inspect_json(const InspectReport& report) {
   for (const auto& [op, count] : report.ops) ops[op] = count;
   for (const InspectTensor& t : report.tensors)
     tensors.push_back({{"name", t.name},
-                       {"dtype", t.type.empty() ? dtype_name(t.dtype) : std::string_view(t.type)},
+                       {"dtype", t.type},
                        {"shape", t.shape},
                        {"size_bytes", t.size_bytes},
                        {"location", t.location},
@@ -100,7 +99,7 @@ std::string inspect_json(const InspectReport& report) {
                  {"warnings", report.warnings}});
 }
 
-std::string compare_json(const Request& request, const CompareReport& report) {
+std::string compare_json(const Invocation& request, const CompareReport& report) {
   Json pairs = Json::array();
   for (const CompareRow& row : report.rows)
     pairs.push_back({{"name", row.name},

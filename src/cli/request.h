@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant::cli {
 
@@ -17,12 +17,12 @@ enum class ColorMode { automatic, always, never };
 
 enum class HelpMode { none, brief, full };
 
-struct Request {
+struct Invocation {
   Verb verb = Verb::none;
   std::vector<std::string> operands;  // IN; FILE; A B
 
-  // quantize. `quantize.precision` is valid only where `precision_given`.
-  QuantizeOptions quantize;
+  // quantize. `quantize.recipe.precision` is valid only where `precision_given`.
+  Request quantize;
   bool precision_given = false;
   bool symmetric_given = false, asymmetric_given = false;
   bool keep_io_types_given = false;

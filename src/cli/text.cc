@@ -65,7 +65,7 @@ std::string wrapped(std::string_view text, size_t indent, size_t width) {
   return out;
 }
 
-std::string printable(std::string_view text) {
+std::string terminal_text(std::string_view text) {
   std::string out(text);
   for (char& c : out)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
@@ -73,7 +73,7 @@ std::string printable(std::string_view text) {
 }
 
 void Table::row(std::vector<std::string> cells) {
-  for (std::string& cell : cells) cell = printable(cell);
+  for (std::string& cell : cells) cell = terminal_text(cell);
   rows_.push_back(std::move(cells));
 }
 

@@ -22,14 +22,14 @@ std::string wrapped(std::string_view text, size_t indent, size_t width);
 
 // `text` with control characters replaced by '?': names come from files that may want to move the
 // cursor.
-std::string printable(std::string_view text);
+std::string terminal_text(std::string_view text);
 
 // Left- or right-aligned columns, two blanks apart; no blanks at line ends.
 class Table {
  public:
   // One letter a column: 'l' or 'r'.
   explicit Table(std::string alignment) : alignment_(std::move(alignment)) {}
-  void row(std::vector<std::string> cells);  // each made printable()
+  void row(std::vector<std::string> cells);  // each made terminal_text()
   size_t size() const { return rows_.size(); }
   std::string text(size_t indent = 0) const;
 

@@ -1,13 +1,10 @@
 #include "core/atomic_output.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cassert>
 #include <cerrno>
-#include <new>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -107,7 +104,7 @@ Result<void> Output::commit() {
     if (synced) synced = sync_folder(parent.parent_path());
   // What is left of the temporary, and the old output, which a crash up to here would have kept.
   std::error_code ignored;
-  if (!options_.is_directory) ::rmdir(temp_.path.c_str());
+  if (!options_.is_directory) fs::remove(temp_.path, ignored);
   if (old) fs::remove_all(*old, ignored);
   if (!synced)
     return Error{Errc::io, synced.error().message +
@@ -137,31 +134,6 @@ Result<std::unique_ptr<AtomicOutput>> AtomicOutput::create(const fs::path& targe
   auto output = std::make_unique<Output>(target, resolved, options);
   PHIQUANT_TRY(output->open(files));
   return std::unique_ptr<AtomicOutput>(std::move(output));
-}
-
-void AlignedBuffer::Free::operator()(std::byte* p) const {
-  ::operator delete (p, std::align_val_t{alignment});
-}
-
-// Large buffers lie on huge pages where the system has them: their first touch is cheaper, and so
-// is writing far apart, as codes of neighbouring columns do.
-void AlignedBuffer::allocate(size_t size_bytes) {
-  constexpr size_t kHugePage = size_t{2} << 20;
-  storage_.reset();  // before allocating: the old bytes are not kept, so never hold both
-  const bool huge = size_bytes >= kHugePage;
-  const size_t alignment = huge ? kHugePage : kDirectBlock;
-  capacity_ = (size_bytes + alignment - 1) / alignment * alignment;
-  storage_ = {static_cast<std::byte*>(::operator new (capacity_, std::align_val_t{alignment})),
-              Free{alignment}};
-  if (huge) (void)::madvise(storage_.get(), capacity_, MADV_HUGEPAGE);  // a hint that may fail
-}
-
-std::byte* AlignedBuffer::resize(size_t size_bytes, size_t phase) {
-  phase %= kDirectBlock;
-  if (!storage_ || phase + size_bytes > capacity_) allocate(phase + size_bytes);
-  size_ = size_bytes;
-  data_ = storage_.get() + phase;
-  return data_;
 }
 
 }  // namespace phiquant

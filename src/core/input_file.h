@@ -7,8 +7,8 @@
 #include <memory>
 #include <span>
 
+#include "core/tensor.h"
 #include "phiquant/error.h"
-#include "phiquant/tensor.h"
 
 namespace phiquant {
 

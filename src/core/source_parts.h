@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
 
 namespace phiquant {
 

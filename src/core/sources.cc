@@ -1,4 +1,4 @@
-#include "phiquant/sources.h"
+#include "core/sources.h"
 
 #include <algorithm>
 #include <cassert>

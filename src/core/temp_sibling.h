@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/posix_file.h"
+#include "core/posix/file.h"
 #include "phiquant/error.h"
 
 namespace phiquant {

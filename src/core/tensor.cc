@@ -1,4 +1,4 @@
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
 
 #include <limits>
 

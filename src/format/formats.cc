@@ -1,29 +1,41 @@
 #include "format/formats.h"
 
-#include "format/genai.h"
-#include "format/gguf.h"
-#include "format/mlx.h"
+#include <algorithm>
+
+#include "format/genai/plan.h"
+#include "format/genai/targets.h"
+#include "format/gguf/plan.h"
+#include "format/mlx/plan.h"
+#include "format/onnx/from_checkpoint.h"
+#include "format/onnx/plan.h"
 
 namespace phiquant {
 namespace {
 
-constexpr CheckpointFormat kFormats[] = {
-    {OutputFormat::genai, "genai", "folder for ONNX Runtime GenAI; from checkpoints", plan_genai},
-    {OutputFormat::onnx, "onnx", "ONNX model, weights inline or in external data files",
-     plan_genai},
+constexpr Format kFormats[] = {
+    {OutputFormat::genai, "genai", "folder for ONNX Runtime GenAI; from checkpoints", "", true,
+     draft_genai},
+    {OutputFormat::onnx, "onnx", "ONNX model, weights inline or in external data files", ".onnx",
+     false, draft_plain_onnx, nullptr, draft_onnx},
     {OutputFormat::gguf, "gguf", "GGUF file for llama.cpp; from checkpoints and GGUF files",
-     plan_gguf},
-    {OutputFormat::mlx, "mlx", "folder for MLX (mlx_lm, MLX Swift); from checkpoints", plan_mlx},
+     ".gguf", false, draft_gguf, draft_gguf},
+    {OutputFormat::mlx, "mlx", "folder for MLX (mlx_lm, MLX Swift); from checkpoints", "", true,
+     draft_mlx},
 };
 
 }  // namespace
 
-std::span<const CheckpointFormat> checkpoint_formats() { return kFormats; }
+std::span<const Format> formats() { return kFormats; }
 
-const CheckpointFormat& checkpoint_format(OutputFormat format) {
-  for (const CheckpointFormat& row : kFormats)
-    if (row.format == format) return row;
-  return kFormats[0];
+const Format& format_info(OutputFormat format) {
+  return *std::find_if(std::begin(kFormats), std::end(kFormats),
+                       [&](const Format& row) { return row.format == format; });
+}
+
+const Format& checkpoint_format(const OutputSpec& output) {
+  if (output.format != OutputFormat::automatic) return format_info(output.format);
+  const bool fixed = format::target_info(output.onnx.target).fixed_shapes;
+  return fixed ? format_info(OutputFormat::onnx) : kFormats[0];
 }
 
 }  // namespace phiquant

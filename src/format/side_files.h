@@ -3,9 +3,9 @@
 
 #include <string>
 
+#include "format/plan.h"
+#include "model/checkpoint.h"
 #include "phiquant/error.h"
-#include "phiquant/model.h"
-#include "phiquant/plan.h"
 
 namespace phiquant::format {
 

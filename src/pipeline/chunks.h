@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "phiquant/plan.h"
+#include "format/plan.h"
 #include "pipeline/execute.h"
 #include "pipeline/tile_reader.h"
 

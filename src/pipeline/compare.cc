@@ -5,7 +5,7 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include "core/cancel.h"
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 #include "pipeline/chunks.h"
 #include "pipeline/tensor_error.h"
 #include "pipeline/tile_reader.h"

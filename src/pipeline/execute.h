@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "core/atomic_output.h"
-#include "phiquant/convert.h"
+#include "format/plan.h"
 #include "phiquant/error.h"
-#include "phiquant/plan.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant {
 

@@ -1,7 +1,7 @@
 // Weights whose codes have the grid of the output's blocks already keep them.
 #pragma once
 
-#include "phiquant/plan.h"
+#include "format/plan.h"
 
 namespace phiquant {
 

@@ -6,20 +6,19 @@
 
 #include "core/atomic_output.h"
 #include "core/cancel.h"
+#include "decide/decide.h"
 #include "format/formats.h"
-#include "format/gguf.h"
-#include "format/onnx_format.h"
+#include "format/genai/targets.h"
 #include "format/side_files.h"
-#include "format/targets.h"
-#include "model/gguf.h"
-#include "model/gguf_checkpoint.h"
-#include "model/gguf_vocabulary.h"
-#include "model/onnx_loader.h"
-#include "model/tokenizer_maker.h"
-#include "phiquant/convert.h"
+#include "model/gguf/checkpoint.h"
+#include "model/gguf/open.h"
+#include "model/gguf/vocabulary.h"
+#include "model/onnx/loader.h"
+#include "model/tokenizer/tokenizer_maker.h"
+#include "phiquant/phiquant.h"
 #include "pipeline/execute.h"
 #include "pipeline/keep_codes.h"
-#include "quant/gguf_floats.h"
+#include "quant/ggml/gguf_floats.h"
 
 namespace phiquant {
 namespace {
@@ -42,22 +41,25 @@ void put_tokenizer_files(const std::vector<TokenizerFile>& files, Plan& plan) {
   for (const TokenizerFile& file : files) format::add_text_file(plan, file.name, file.text);
 }
 
-Result<Plan> plan_checkpoint(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
-  PHIQUANT_ASSIGN(Checkpoint checkpoint,
-                  open_checkpoint(options.input, {options.follow_symlinks, options.text_only,
-                                                  options.merge_lora}));
-  PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, options.output));
+Result<Plan> plan_checkpoint(const Request& request, const Evidence& evidence) {
+  const SourceOptions& source = request.source;
+  PHIQUANT_ASSIGN(
+      Checkpoint checkpoint,
+      open_checkpoint(source.path, {source.follow_symlinks, source.text_only, source.merge_lora}));
+  PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, request.output.path));
+  const Format& format = checkpoint_format(request.output);
   // Folders bring a tokenizer that runtimes read, in the place of files that only Python code could
   // use.
   std::vector<TokenizerFile> made;
-  if (!format::is_plain_onnx(options) && options.format != OutputFormat::gguf) {
+  if (format.has_tokenizer) {
     PHIQUANT_ASSIGN(made, missing_tokenizer_files(checkpoint));
   }
   std::erase_if(checkpoint.sidecars, [&](const fs::path& sidecar) {
     return std::any_of(made.begin(), made.end(),
                        [&](const TokenizerFile& file) { return sidecar.filename() == file.name; });
   });
-  PHIQUANT_ASSIGN(Plan plan, checkpoint_format(options.format).plan(checkpoint, options, extras));
+  PHIQUANT_ASSIGN(Plan plan, plan_draft(format.from_checkpoint(checkpoint, request, evidence),
+                                        request, evidence));
   put_tokenizer_files(made, plan);
   return plan;
 }
@@ -78,42 +80,55 @@ void add_tokenizer_files(const GgufModel& model, const Checkpoint& checkpoint, P
 }
 
 // Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.
-Result<Plan> plan_gguf_input(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
-  PHIQUANT_ASSIGN(GgufModel model, open_gguf(options.input, gguf_floats));
-  PHIQUANT_TRY(refuse_input_as_output(model.files, options.output));
-  if (options.format == OutputFormat::automatic || options.format == OutputFormat::gguf)
-    return plan_gguf(model, options, extras);
+Result<Plan> plan_gguf_input(const Request& request, const Evidence& evidence) {
+  PHIQUANT_ASSIGN(GgufModel model, open_gguf(request.source.path, gguf_floats));
+  PHIQUANT_TRY(refuse_input_as_output(model.files, request.output.path));
+  const OutputFormat wanted = request.output.format;
+  const Format& format =
+      format_info(wanted == OutputFormat::automatic ? OutputFormat::gguf : wanted);
+  if (format.from_gguf)
+    return plan_draft(format.from_gguf(model, request, evidence), request, evidence);
   PHIQUANT_ASSIGN(const Checkpoint checkpoint, gguf_checkpoint(model));
-  PHIQUANT_ASSIGN(Plan plan, checkpoint_format(options.format).plan(checkpoint, options, extras));
+  PHIQUANT_ASSIGN(Plan plan, plan_draft(format.from_checkpoint(checkpoint, request, evidence),
+                                        request, evidence));
   keep_stored_codes(plan);
-  if (options.format != OutputFormat::onnx) add_tokenizer_files(model, checkpoint, plan);
+  if (wanted != OutputFormat::onnx) add_tokenizer_files(model, checkpoint, plan);
   return plan;
 }
 
-Result<Plan> plan_of(const QuantizeOptions& options, const OnnxPlanExtras& extras) {
-  if (looks_like_checkpoint(options.input)) return plan_checkpoint(options, extras);
-  if (looks_like_gguf(options.input)) return plan_gguf_input(options, extras);
-  if (options.target != Target::cpu || options.recipe != Recipe::standard ||
-      (options.format != OutputFormat::automatic && options.format != OutputFormat::onnx) ||
-      options.mixed_layers || options.text_only || options.sequence_length ||
-      options.merge_lora != MergeLora::none)
+Result<Plan> plan_of(const Request& request, const Evidence& evidence) {
+  if (looks_like_checkpoint(request.source.path)) return plan_checkpoint(request, evidence);
+  if (looks_like_gguf(request.source.path)) return plan_gguf_input(request, evidence);
+  const OutputSpec& output = request.output;
+  if (output.onnx.target != Target::cpu || request.recipe.defaults != Defaults::ours ||
+      (output.format != OutputFormat::automatic && output.format != OutputFormat::onnx) ||
+      request.recipe.mixed_layers || request.source.text_only || output.onnx.sequence_length ||
+      request.source.merge_lora != MergeLora::none)
     return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format, --mixed-layers, "
                                           "--sequence-length, --text-only and --merge-lora are for "
                                           "checkpoint folders (with config.json and safetensors)",
-                                          options.input.string())};
-  PHIQUANT_ASSIGN(OnnxModel model, load_onnx(options.input, {options.follow_symlinks}));
-  PHIQUANT_TRY(refuse_input_as_output(model.files, options.output));
-  return plan_onnx(std::move(model), options, extras);
+                                          request.source.path.string())};
+  PHIQUANT_ASSIGN(OnnxModel model,
+                  load_onnx(request.source.path, {request.source.follow_symlinks}));
+  PHIQUANT_TRY(refuse_input_as_output(model.files, request.output.path));
+  return plan_draft(format_info(OutputFormat::onnx).from_onnx(std::move(model), request, evidence),
+                    request, evidence);
 }
 
 const std::string& source_name(const Job& job) {
   return std::visit([](const auto& j) -> const std::string& { return j.source.name; }, job);
 }
 
-QuantizeReport start_report(const Plan& plan, const QuantizeOptions& options,
+ReportRow report_row(const PlanRow& row) {
+  return {row.tensor, row.node,         row.role,        std::string(dtype_name(row.from)),
+          row.shape,  row.action,       row.bits,        row.block_size,
+          row.reason, row.bytes_before, row.bytes_after, std::nullopt};
+}
+
+QuantizeReport start_report(const Plan& plan, const Request& options,
                             const ExecuteOptions& execution) {
   QuantizeReport report;
-  for (const PlanRow& row : plan.rows) report.rows.push_back({row, std::nullopt});
+  for (const PlanRow& row : plan.rows) report.rows.push_back(report_row(row));
   report.warnings = plan.warnings;
   for (const OutFile& file : plan.files) {
     report.files.push_back({file.path, file.size_bytes});
@@ -121,29 +136,28 @@ QuantizeReport start_report(const Plan& plan, const QuantizeOptions& options,
   }
   report.input_bytes = plan.input_bytes;
   report.peak_memory_bytes = planned_memory_bytes(plan, execution);
-  report.free_disk_bytes = free_disk_bytes(options.output);
-  report.dry_run = options.dry_run;
+  report.free_disk_bytes = free_disk_bytes(options.output.path);
+  report.dry_run = options.run.dry_run;
   return report;
 }
 
 const char* kind_of(const NonFinite& bad) { return std::isnan(bad.value) ? "NaN" : "infinity"; }
 
-Error refuse_non_finite(const Plan& plan, const NonFinite& bad, const QuantizeOptions& options) {
+Error refuse_non_finite(const Plan& plan, const NonFinite& bad, const Request& options) {
   return {Errc::verify,
           fmt::format("{}: tensor '{}': {} at element {} (leave out --strict to keep it)",
-                      options.input.string(), source_name(plan.jobs[bad.job]), kind_of(bad),
+                      options.source.path.string(), source_name(plan.jobs[bad.job]), kind_of(bad),
                       bad.flat_index)};
 }
 
 // Weights that cannot be quantized for NaN or infinities: an error under --strict, otherwise they
 // stay floats.
-Result<void> judge_non_finite(const Plan& plan, const ExecuteResult& result,
-                              const QuantizeOptions& options, OnnxPlanExtras& extras,
-                              std::vector<std::string>& warnings) {
+Result<void> judge_non_finite(const Plan& plan, const ExecuteResult& result, const Request& options,
+                              Evidence& evidence, std::vector<std::string>& warnings) {
   for (const NonFinite& bad : result.non_finite) {
-    if (options.strict) return refuse_non_finite(plan, bad, options);
+    if (options.run.strict) return refuse_non_finite(plan, bad, options);
     const std::string& name = source_name(plan.jobs[bad.job]);
-    extras.keep_float.insert(name);
+    evidence.non_finite.insert(name);
     warnings.push_back(fmt::format("tensor '{}' holds {} at element {} and stays float", name,
                                    kind_of(bad), bad.flat_index));
   }
@@ -152,10 +166,10 @@ Result<void> judge_non_finite(const Plan& plan, const ExecuteResult& result,
 
 // Values that a 16-bit float could not hold, and those that were no numbers before: reported, and
 // an error under --strict.
-Result<void> judge_casts(const Plan& plan, const ExecuteResult& result,
-                         const QuantizeOptions& options, std::vector<std::string>& warnings) {
+Result<void> judge_casts(const Plan& plan, const ExecuteResult& result, const Request& options,
+                         std::vector<std::string>& warnings) {
   for (const NonFinite& bad : result.cast_non_finite) {
-    if (options.strict) return refuse_non_finite(plan, bad, options);
+    if (options.run.strict) return refuse_non_finite(plan, bad, options);
     warnings.push_back(fmt::format("tensor '{}' holds {} at element {}",
                                    source_name(plan.jobs[bad.job]), kind_of(bad), bad.flat_index));
   }
@@ -165,12 +179,12 @@ Result<void> judge_casts(const Plan& plan, const ExecuteResult& result,
     const std::string what =
         fmt::format("tensor '{}': {} values overflow and {} underflow in {}",
                     source_name(plan.jobs[j]), error->overflowed, error->underflowed,
-                    kPrecisionNames[static_cast<size_t>(options.precision)]);
-    if (options.strict)
+                    kPrecisionNames[static_cast<size_t>(options.recipe.precision)]);
+    if (options.run.strict)
       return Error{
           Errc::verify,
           fmt::format("{}: {} (try --precision bf16, or leave the tensor out with --exclude)",
-                      options.input.string(), what)};
+                      options.source.path.string(), what)};
     if (error->overflowed > 0) warnings.push_back(what);
   }
   return {};
@@ -182,12 +196,12 @@ struct Attempt {
   ExecuteResult result;
 };
 
-Result<Attempt> attempt(const QuantizeOptions& options, Plan plan, const ExecuteOptions& execution,
+Result<Attempt> attempt(const Request& options, Plan plan, const ExecuteOptions& execution,
                         const Progress& progress) {
   std::vector<OutputFileSpec> files;
   for (const OutFile& file : plan.files) files.push_back({file.path, file.size_bytes});
-  PHIQUANT_ASSIGN(auto output, AtomicOutput::create(options.output, files,
-                                                    {plan.is_directory, options.force, true}));
+  PHIQUANT_ASSIGN(auto output, AtomicOutput::create(options.output.path, files,
+                                                    {plan.is_directory, options.run.force, true}));
   if (progress.step) progress.step("quantizing");
   PHIQUANT_ASSIGN(ExecuteResult result, execute(plan, *output, execution, progress));
   return Attempt{std::move(plan), std::move(output), std::move(result)};
@@ -195,18 +209,19 @@ Result<Attempt> attempt(const QuantizeOptions& options, Plan plan, const Execute
 
 }  // namespace
 
-Result<QuantizeReport> quantize(const QuantizeOptions& options, const Progress& progress) {
+Result<QuantizeReport> quantize(const Request& options, const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  const ExecuteOptions execution{options.threads, options.max_memory_bytes, options.measure_error};
-  OnnxPlanExtras extras;
+  const ExecuteOptions execution{options.run.threads, options.run.max_memory_bytes,
+                                 options.run.measure_error};
+  Evidence evidence;
   std::vector<std::string> warnings;
   if (progress.step) progress.step("planning");
-  PHIQUANT_ASSIGN(Plan plan, plan_of(options, extras));
-  if (options.dry_run) {
+  PHIQUANT_ASSIGN(Plan plan, plan_of(options, evidence));
+  if (options.run.dry_run) {
     std::error_code ec;
-    if (!options.force && fs::exists(options.output, ec))
+    if (!options.run.force && fs::exists(options.output.path, ec))
       plan.warnings.push_back(
-          fmt::format("{} exists: the run will need --force", options.output.string()));
+          fmt::format("{} exists: the run will need --force", options.output.path.string()));
     return start_report(plan, options, execution);
   }
 
@@ -217,9 +232,9 @@ Result<QuantizeReport> quantize(const QuantizeOptions& options, const Progress& 
   for (int n = 0; !done.result.non_finite.empty(); ++n) {
     if (n == kMaxRepetitions)
       return refuse_non_finite(done.plan, done.result.non_finite.front(), options);
-    PHIQUANT_TRY(judge_non_finite(done.plan, done.result, options, extras, warnings));
+    PHIQUANT_TRY(judge_non_finite(done.plan, done.result, options, evidence, warnings));
     done.output.reset();
-    PHIQUANT_ASSIGN(Plan again, plan_of(options, extras));
+    PHIQUANT_ASSIGN(Plan again, plan_of(options, evidence));
     PHIQUANT_ASSIGN(done, attempt(options, std::move(again), execution, progress));
   }
   PHIQUANT_TRY(judge_casts(done.plan, done.result, options, warnings));
@@ -229,8 +244,8 @@ Result<QuantizeReport> quantize(const QuantizeOptions& options, const Progress& 
   PHIQUANT_TRY(done.output->commit());
 
   report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
-  for (ReportRow& row : report.rows)
-    if (row.plan.job) row.error = done.result.errors[*row.plan.job];
+  for (size_t i = 0; i < report.rows.size(); ++i)
+    if (const auto job = done.plan.rows[i].job) report.rows[i].error = done.result.errors[*job];
   report.total_sqnr_db = done.result.total_sqnr_db;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

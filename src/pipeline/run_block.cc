@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "core/aligned_buffer.h"
 #include "pipeline/run_job.h"
 
 namespace phiquant {

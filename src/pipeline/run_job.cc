@@ -1,4 +1,5 @@
 #include "pipeline/run_job.h"
+#include "core/aligned_buffer.h"
 
 #include <algorithm>
 #include <cmath>

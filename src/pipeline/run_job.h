@@ -5,9 +5,10 @@
 #include <mutex>
 #include <vector>
 
+#include "core/aligned_buffer.h"
 #include "core/atomic_output.h"
+#include "format/plan.h"
 #include "phiquant/error.h"
-#include "phiquant/plan.h"
 #include "pipeline/chunks.h"
 #include "pipeline/compute_slots.h"
 #include "pipeline/execute.h"

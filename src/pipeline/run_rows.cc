@@ -1,6 +1,7 @@
 // RowJob: whole rows to the blocks of a GGUF type or of an MLX mode.
 #include <algorithm>
 
+#include "core/aligned_buffer.h"
 #include "pipeline/run_job.h"
 
 namespace phiquant {

@@ -1,7 +1,7 @@
 // Error sums to the figures of a report.
 #pragma once
 
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 #include "quant/kernels.h"
 
 namespace phiquant {

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "format/plan.h"
 #include "phiquant/error.h"
-#include "phiquant/plan.h"
 
 namespace phiquant {
 

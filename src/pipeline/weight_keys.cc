@@ -1,7 +1,7 @@
 // Names of a decoder's weights, in graphs and in checkpoints.
 #include <array>
 
-#include "model/arch.h"
+#include "model/arch/arch.h"
 #include "pipeline/weights.h"
 
 namespace phiquant {

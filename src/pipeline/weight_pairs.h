@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "model/weights.h"
 #include "phiquant/error.h"
-#include "phiquant/weights.h"
 
 namespace phiquant {
 

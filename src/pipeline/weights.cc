@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <system_error>
 
-#include "format/onnx_format.h"
-#include "model/gguf.h"
-#include "model/onnx_loader.h"
+#include "format/onnx/weights.h"
+#include "model/gguf/open.h"
+#include "model/onnx/loader.h"
 #include "pipeline/weights_checkpoint.h"
 #include "pipeline/weights_gguf.h"
 #include "pipeline/weights_mlx.h"

@@ -7,8 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "model/weights.h"
 #include "phiquant/error.h"
-#include "phiquant/weights.h"
 
 namespace phiquant {
 

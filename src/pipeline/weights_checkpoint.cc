@@ -5,9 +5,9 @@
 
 #include <fmt/format.h>
 
-#include "model/checkpoint_folder.h"
-#include "model/vocabulary_files.h"
-#include "phiquant/model.h"
+#include "model/checkpoint.h"
+#include "model/checkpoint/folder.h"
+#include "model/tokenizer/vocabulary_files.h"
 
 namespace phiquant {
 namespace {

@@ -5,14 +5,14 @@
 
 #include <fmt/format.h>
 
-#include "model/gguf.h"
-#include "phiquant/sources.h"
+#include "core/sources.h"
+#include "core/text.h"
+#include "model/gguf/names.h"
+#include "model/gguf/open.h"
 #include "pipeline/weights_checkpoint.h"
-#include "quant/gguf_floats.h"
+#include "quant/ggml/gguf_floats.h"
 #include "wire/gguf_header.h"
-#include "wire/gguf_names.h"
 #include "wire/gguf_types.h"
-#include "wire/onnx_strip_context.h"
 
 namespace phiquant {
 namespace {

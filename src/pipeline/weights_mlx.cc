@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "model/checkpoint_folder.h"
-#include "model/json_reader.h"
-#include "phiquant/model.h"
+#include "model/checkpoint.h"
+#include "model/checkpoint/folder.h"
+#include "model/checkpoint/json_reader.h"
 #include "pipeline/weights_checkpoint.h"
 
 namespace phiquant {

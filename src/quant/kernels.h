@@ -8,9 +8,9 @@
 #include <span>
 #include <string_view>
 
-#include "phiquant/plan.h"
-#include "phiquant/scheme.h"
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
+#include "quant/numeric/cast_rule.h"
+#include "quant/scheme.h"
 
 namespace phiquant::quant {
 

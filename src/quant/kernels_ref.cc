@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "core/half.h"
-#include "quant/cast_limits.h"
 #include "quant/kernels.h"
+#include "quant/numeric/cast_limits.h"
 
 namespace phiquant::quant {
 namespace {

@@ -1,22 +1,22 @@
-#include "phiquant/row_scheme.h"
+#include "quant/row_scheme.h"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
-#include "quant/iq4.h"
-#include "quant/mlx_affine.h"
-#include "quant/mlx_fp.h"
-#include "quant/mxfp4_gguf.h"
-#include "quant/q2_k.h"
-#include "quant/q3_k.h"
-#include "quant/q4_0.h"
-#include "quant/q4_1.h"
-#include "quant/q4_k.h"
-#include "quant/q6_k.h"
-#include "quant/q8_0.h"
+#include "quant/ggml/iq4.h"
+#include "quant/ggml/mxfp4_gguf.h"
+#include "quant/ggml/q2_k.h"
+#include "quant/ggml/q3_k.h"
+#include "quant/ggml/q4_0.h"
+#include "quant/ggml/q4_1.h"
+#include "quant/ggml/q4_k.h"
+#include "quant/ggml/q6_k.h"
+#include "quant/ggml/q8_0.h"
+#include "quant/ggml/ternary.h"
+#include "quant/mlx/affine.h"
+#include "quant/mlx/fp.h"
 #include "quant/stored_rows.h"
-#include "quant/ternary.h"
 
 namespace phiquant {
 namespace {

@@ -5,8 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "phiquant/row_scheme.h"
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
+#include "quant/row_scheme.h"
 
 namespace phiquant {
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/tensor.h"
 #include "phiquant/error.h"
-#include "phiquant/tensor.h"
 #include "wire/gguf.h"
 
 namespace phiquant {

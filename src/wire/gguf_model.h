@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
 #include "wire/gguf.h"
 
 namespace phiquant {

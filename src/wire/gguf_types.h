@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
 
 namespace phiquant {
 

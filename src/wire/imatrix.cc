@@ -9,9 +9,9 @@
 #include <fmt/core.h>
 
 #include "core/input_file.h"
+#include "core/text.h"
 #include "wire/gguf_header.h"
 #include "wire/gguf_types.h"
-#include "wire/onnx_strip_context.h"
 
 namespace phiquant {
 namespace {

@@ -18,9 +18,9 @@
 #include <onnx/onnx_pb.h>
 
 #include "core/input_file.h"
+#include "core/output_layout.h"
+#include "core/tensor.h"
 #include "phiquant/error.h"
-#include "phiquant/plan.h"
-#include "phiquant/tensor.h"
 
 namespace phiquant {
 

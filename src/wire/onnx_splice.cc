@@ -6,6 +6,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "core/text.h"
 #include "wire/onnx_fields.h"
 #include "wire/onnx_payload.h"
 #include "wire/onnx_tensor.h"

@@ -12,10 +12,6 @@
 
 namespace phiquant {
 
-// Text from a file made fit for a message: control characters and invalid bytes as \xNN, at most
-// 200 bytes.
-std::string printable(std::string_view text);
-
 class StripContext {
  public:
   StripContext(std::string file, Bytes bytes);

@@ -8,6 +8,7 @@
 
 #include <fmt/core.h>
 
+#include "core/text.h"
 #include "wire/onnx_payload.h"
 
 namespace phiquant {

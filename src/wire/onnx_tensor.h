@@ -10,8 +10,8 @@
 
 #include <onnx/onnx_pb.h>
 
+#include "core/tensor.h"
 #include "phiquant/error.h"
-#include "phiquant/tensor.h"
 #include "wire/onnx_strip_context.h"
 #include "wire/protobuf_wire.h"
 

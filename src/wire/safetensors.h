@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "phiquant/tensor.h"
+#include "core/tensor.h"
 
 namespace phiquant {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "phiquant/scheme.h"
 #include "quant/kernels.h"
+#include "quant/scheme.h"
 
 namespace {
 

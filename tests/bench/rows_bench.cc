@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "phiquant/row_scheme.h"
 #include "quant/kernels.h"
+#include "quant/row_scheme.h"
 
 namespace {
 

@@ -1,4 +1,5 @@
 #include "core/atomic_output.h"
+#include "core/aligned_buffer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

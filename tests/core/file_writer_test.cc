@@ -15,6 +15,7 @@
 #include <latch>
 #include <thread>
 
+#include "core/aligned_buffer.h"
 #include "core/output_test_util.h"
 
 namespace phiquant {

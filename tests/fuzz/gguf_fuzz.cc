@@ -7,9 +7,9 @@
 #include <string>
 
 #include "core/checked_math.h"
-#include "model/gguf_checkpoint.h"
-#include "quant/gguf_floats.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/gguf/checkpoint.h"
+#include "quant/ggml/gguf_floats.h"
 #include "wire/gguf_header.h"
 
 namespace {

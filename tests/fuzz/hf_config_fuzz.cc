@@ -4,11 +4,11 @@
 #include <string>
 #include <string_view>
 
-#include "model/arch.h"
-#include "model/hf_config.h"
-#include "model/json_reader.h"
-#include "model/tokenizer_json.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/arch/arch.h"
+#include "model/checkpoint/hf_config.h"
+#include "model/checkpoint/json_reader.h"
+#include "model/tokenizer/tokenizer_json.h"
 
 namespace phiquant {
 namespace {

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "require.h"
+#include "fuzz/require.h"
 #include "wire/imatrix.h"
 
 namespace {

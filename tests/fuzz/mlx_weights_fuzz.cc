@@ -10,11 +10,11 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "model/arch.h"
-#include "model/json_reader.h"
-#include "model/mlx_weights.h"
-#include "model/safetensors.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/arch/arch.h"
+#include "model/checkpoint/json_reader.h"
+#include "model/checkpoint/mlx_weights.h"
+#include "model/checkpoint/safetensors.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Any bytes as a README.md: values that are no larger than the text, or one warning.
 #include <string_view>
 
-#include "phiquant/model_card.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/checkpoint/model_card.h"
 
 namespace {
 

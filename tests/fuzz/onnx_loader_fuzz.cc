@@ -7,8 +7,8 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include "model/onnx_sniff.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/onnx/sniff.h"
 #include "wire/onnx_payload.h"
 
 namespace phiquant {

@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-#include "model/safetensors.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/checkpoint/safetensors.h"
 
 // The first byte says how much data the file pretends to have; the rest is the header's text.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

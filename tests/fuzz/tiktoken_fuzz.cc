@@ -9,8 +9,8 @@
 #include <fmt/core.h>
 #include <yaml-cpp/binary.h>
 
-#include "model/tiktoken.h"
-#include "require.h"
+#include "fuzz/require.h"
+#include "model/tokenizer/tiktoken.h"
 
 namespace {
 

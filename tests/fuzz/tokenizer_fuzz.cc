@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "model/sentencepiece.h"
-#include "model/tokenizer_tree.h"
+#include "model/tokenizer/sentencepiece.h"
+#include "model/tokenizer/tokenizer_tree.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);

@@ -17,7 +17,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "phiquant/model.h"
+#include "model/checkpoint.h"
 #include "wire/safetensors.h"
 
 namespace phiquant::test {

@@ -2,8 +2,8 @@
 // blocks stand for.
 #include <gtest/gtest.h>
 
+#include "pipeline/plan_fixture.h"
 #include "pipeline/tile_reader.h"
-#include "plan_fixture.h"
 
 namespace phiquant {
 namespace {

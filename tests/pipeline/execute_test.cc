@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include "core/cancel.h"
+#include "pipeline/plan_fixture.h"
 #include "pipeline/tile_reader.h"
-#include "plan_fixture.h"
 #include "quant/kernels.h"
 
 namespace phiquant {

@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/input_file.h"
-#include "model/gguf_checkpoint.h"
-#include "quant/gguf_floats.h"
+#include "model/gguf/checkpoint.h"
+#include "quant/ggml/gguf_floats.h"
 #include "wire/gguf_bytes.h"
 #include "wire/gguf_header.h"
 #include "wire/gguf_types.h"

@@ -8,12 +8,12 @@
 
 #include "core/half.h"
 #include "core/input_file.h"
-#include "format/gguf_layout.h"
-#include "model/gguf.h"
-#include "model/gguf_checkpoint.h"
-#include "phiquant/sources.h"
+#include "core/sources.h"
+#include "format/gguf/layout.h"
+#include "model/gguf/checkpoint.h"
+#include "model/gguf/open.h"
 #include "pipeline/keep_codes.h"
-#include "quant/gguf_floats.h"
+#include "quant/ggml/gguf_floats.h"
 #include "wire/gguf_bytes.h"
 #include "wire/gguf_header.h"
 
@@ -136,8 +136,8 @@ std::vector<GgufOutTensor> three() {
 
 TEST(GgufLayout, OneFile) {
   Plan plan;
-  QuantizeOptions o;
-  o.output = "m.gguf";
+  Request o;
+  o.output.path = "m.gguf";
   ASSERT_TRUE(lay_out_gguf(plan, {{"k", uint32_t{1}}}, three(), o));
   EXPECT_FALSE(plan.is_directory);
   ASSERT_EQ(plan.files.size(), 1u);
@@ -154,16 +154,16 @@ TEST(GgufLayout, OneFile) {
 
 TEST(GgufLayout, PartsAreCutByTheBytesOfTensors) {
   Plan plan;
-  QuantizeOptions o;
-  o.output = "folder/model/";
-  o.max_file_size = 128;  // two tensors of 64
+  Request o;
+  o.output.path = "folder/model/";
+  o.output.max_file_size = 128;  // two tensors of 64
   ASSERT_TRUE(lay_out_gguf(plan, {{"k", uint32_t{1}}}, three(), o));
   EXPECT_TRUE(plan.is_directory);
   ASSERT_EQ(plan.files.size(), 2u);
   EXPECT_EQ(plan.files[0].path, "model-00001-of-00002.gguf");
   EXPECT_EQ(plan.tensors[1].file, 0u);
   EXPECT_EQ(plan.tensors[2].file, 1u);
-  o.max_file_size = 1;  // a tensor is never split
+  o.output.max_file_size = 1;  // a tensor is never split
   Plan each;
   ASSERT_TRUE(lay_out_gguf(each, {}, three(), o));
   EXPECT_EQ(each.files.size(), 3u);
@@ -172,9 +172,9 @@ TEST(GgufLayout, PartsAreCutByTheBytesOfTensors) {
 TEST(GgufLayout, OutputsThatDoNotFit) {
   const auto error = [](const char* output, uint64_t max) {
     Plan plan;
-    QuantizeOptions o;
-    o.output = output;
-    o.max_file_size = max;
+    Request o;
+    o.output.path = output;
+    o.output.max_file_size = max;
     const auto result = lay_out_gguf(plan, {}, three(), o);
     return result ? std::string("accepted") : result.error().message;
   };

@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 #include "wire/onnx_models.h"
 
 namespace phiquant {
@@ -150,7 +150,7 @@ TEST_F(Inspect, SizesLocationsAndTypes) {
   EXPECT_EQ(report.tensors[0].size_bytes, 2048u);
   EXPECT_EQ(report.tensors[0].shape, (Shape{16, 32}));
   EXPECT_EQ(report.tensors[1].location, "inline");
-  EXPECT_EQ(report.tensors[1].dtype, DType::i4);
+  EXPECT_EQ(report.tensors[1].type, "int4");
   EXPECT_EQ(report.tensors[1].size_bytes, 5u);
   EXPECT_EQ(report.size_bytes, fs::file_size(dir / "m.onnx") + 2048);
   EXPECT_EQ(report.format, "onnx");

@@ -14,7 +14,7 @@
 #include "core/atomic_output.h"
 #include "core/half.h"
 #include "core/input_file.h"
-#include "phiquant/plan.h"
+#include "format/plan.h"
 #include "pipeline/execute.h"
 
 namespace phiquant::testing {

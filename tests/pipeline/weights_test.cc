@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "phiquant/convert.h"
+#include "phiquant/phiquant.h"
 #include "pipeline/weight_pairs.h"
 #include "pipeline/weights.h"
 
@@ -34,23 +34,23 @@ class Weights : public testing::Test {
   }
 
   // The checkpoint converted with these options, as a folder.
-  fs::path converted(const std::string& name, QuantizeOptions options) const {
-    options.input = checkpoint(name);
-    options.output = dir / "out";
-    options.force = true;
+  fs::path converted(const std::string& name, Request options) const {
+    options.source.path = checkpoint(name);
+    options.output.path = dir / "out";
+    options.run.force = true;
     const auto report = quantize(options);
     EXPECT_TRUE(report.has_value()) << report.error().message;
-    return options.output;
+    return options.output.path;
   }
   static CompareReport compared(const fs::path& a, const fs::path& b) {
     auto report = compare(a, b);
     EXPECT_TRUE(report.has_value()) << (report ? "" : report.error().message);
     return report ? std::move(*report) : CompareReport{};
   }
-  static QuantizeOptions with(Precision precision, Target target = Target::cpu) {
-    QuantizeOptions o;
-    o.precision = precision;
-    o.target = target;
+  static Request with(Precision precision, Target target = Target::cpu) {
+    Request o;
+    o.recipe.precision = precision;
+    o.output.onnx.target = target;
     return o;
   }
 
@@ -137,10 +137,10 @@ TEST_F(Weights, OneTableServesForEmbeddingsAndHead) {
       if (row.name.find("embed") != std::string::npos) names.push_back(row.name_b);
     return names;
   };
-  QuantizeOptions o = with(Precision::int4);
+  Request o = with(Precision::int4);
   const fs::path a = checkpoint("phi4-tiny");
   EXPECT_THAT(tables(compared(a, converted("phi4-tiny", o))), ElementsAre("lm_head.MatMul.weight"));
-  o.embeddings = TableBits::keep;
+  o.recipe.embeddings = TableBits::keep;
   EXPECT_THAT(tables(compared(a, converted("phi4-tiny", o))),
               ElementsAre("model.embed_tokens.weight", "lm_head.MatMul.weight"));
 }
@@ -171,8 +171,8 @@ TEST_F(Weights, InspectTellsWhatACheckpointHolds) {
 
 TEST_F(Weights, MlxFoldersSayHowTheyStoreEachWeight) {
   for (const char* name : {"phi4-tiny", "phimoe-tiny"}) {
-    QuantizeOptions o = with(Precision::int4);
-    o.format = OutputFormat::mlx;
+    Request o = with(Precision::int4);
+    o.output.format = OutputFormat::mlx;
     const fs::path folder = converted(name, o);
     const CompareReport report = compared(checkpoint(name), folder);
     EXPECT_THAT(report.only_a, IsEmpty()) << name;

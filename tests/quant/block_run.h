@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/half.h"
-#include "phiquant/scheme.h"
+#include "quant/scheme.h"
 
 namespace phiquant::test {
 

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <random>
 
-#include "block_run.h"
-#include "quant/hqq.h"
+#include "quant/block_run.h"
+#include "quant/blocks/hqq.h"
 #include "quant/kernels.h"
-#include "simd_targets.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant {
 void PrintTo(const Scheme& scheme, std::ostream* out) { *out << scheme.name; }  // found by gtest

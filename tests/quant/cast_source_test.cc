@@ -6,7 +6,8 @@
 
 #include "core/half.h"
 #include "core/input_file.h"
-#include "phiquant/sources.h"
+#include "core/sources.h"
+#include "quant/numeric/cast_source.h"
 
 namespace phiquant {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "core/half.h"
 #include "quant/kernels.h"
-#include "simd_targets.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

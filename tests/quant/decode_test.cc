@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "quant/kernels.h"
-#include "simd_targets.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/input_file.h"
-#include "row_run.h"
+#include "quant/row_run.h"
 
 namespace phiquant::test {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "golden_cases.h"
-#include "simd_targets.h"
+#include "quant/golden_cases.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "block_run.h"
+#include "quant/block_run.h"
 
 namespace phiquant::test {
 

@@ -1,7 +1,7 @@
 // hqq against ONNX Runtime's HQQWeightOnlyQuantizer (tools/make_golden_hqq.py), with the number of
 // steps that it took.
-#include "golden_cases.h"
-#include "simd_targets.h"
+#include "quant/golden_cases.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

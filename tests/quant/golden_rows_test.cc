@@ -7,8 +7,8 @@
 #include <iterator>
 #include <sstream>
 
-#include "phiquant/row_scheme.h"
-#include "simd_targets.h"
+#include "quant/row_scheme.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

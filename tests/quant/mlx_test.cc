@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "core/half.h"
-#include "phiquant/row_scheme.h"
-#include "quant/mlx_affine.h"
-#include "quant/mlx_bits.h"
-#include "quant/mlx_fp.h"
-#include "row_run.h"
-#include "simd_targets.h"
+#include "quant/mlx/affine.h"
+#include "quant/mlx/bits.h"
+#include "quant/mlx/fp.h"
+#include "quant/row_run.h"
+#include "quant/row_scheme.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

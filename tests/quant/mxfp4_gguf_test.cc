@@ -1,4 +1,4 @@
-#include "quant/mxfp4_gguf.h"
+#include "quant/ggml/mxfp4_gguf.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "phiquant/row_scheme.h"
+#include "quant/row_scheme.h"
 
 namespace phiquant::test {
 

@@ -4,8 +4,8 @@
 #include <bit>
 #include <cmath>
 
-#include "row_run.h"
-#include "simd_targets.h"
+#include "quant/row_run.h"
+#include "quant/simd_targets.h"
 
 namespace phiquant::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "phiquant/sin_cos.h"
+#include "quant/numeric/sin_cos.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "simd_targets.h"
+#include "quant/simd_targets.h"
 
 namespace {
 

@@ -1,0 +1,75 @@
+#include "format/genai/targets.h"
+
+#include <fmt/format.h>
+
+namespace phiquant::format {
+namespace {
+
+template <class... P>
+constexpr unsigned set_of(P... precisions) {
+  return ((1u << static_cast<unsigned>(precisions)) | ...);
+}
+
+// Facts from the outputs of onnxruntime-genai 0.18's model builder. Left out are pairs that it
+// writes and no runtime loads: float16 and bfloat16 for the CPU lack kernels. Accuracy level 4
+// (int8 activations) has kernels on CPU and WebGPU.
+constexpr TargetInfo kTargets[] = {
+    {Target::cpu, "cpu", set_of(Precision::int4, Precision::int8, Precision::fp32), DType::f32, 4,
+     true, true, true, true, ""},
+    {Target::cuda, "cuda",
+     set_of(Precision::int4, Precision::int8, Precision::fp16, Precision::bf16, Precision::fp32),
+     DType::f16, 0, true, true, true, true, R"({"enable_cuda_graph": "0"})"},
+    {Target::dml, "dml", set_of(Precision::int4, Precision::fp16), DType::f16, 0, false, false,
+     false, false, R"({"enable_graph_capture": "1"})", false, false},
+    {Target::webgpu, "webgpu", set_of(Precision::int4, Precision::fp16), DType::f16, 4, true, true,
+     true, false, R"({"enableGraphCapture": "0", "validationMode": "basic"})"},
+    // Facts from onnxruntime-qnn's documentation and its pull request 288 and issue 650: shapes
+    // must be fixed; without calibration data the NPU runs float16, and 4-bit MatMulNBits in blocks
+    // of 32 or 64 between float16 activations (from version 2.4 on). Weights behind
+    // DequantizeLinear run there only where activations are quantized too, and GenAI's pipeline
+    // takes context binaries compiled from such models.
+    {Target::qnn, "qnn", set_of(Precision::int4, Precision::fp16), DType::f16, 0, false, false,
+     false, false, "", true},
+};
+
+std::string precisions_of(const TargetInfo& target) {
+  std::string text;
+  for (size_t p = 0; p < std::size(kPrecisionNames); ++p)
+    if (target.precisions & (1u << p))
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", kPrecisionNames[p]);
+  return text;
+}
+
+}  // namespace
+
+std::span<const TargetInfo> targets() { return kTargets; }
+
+const TargetInfo& target_info(Target target) { return kTargets[static_cast<size_t>(target)]; }
+
+Result<void> check_target(Target target, Precision precision) {
+  if (target_info(target).precisions & (1u << static_cast<unsigned>(precision))) return {};
+  std::string legal;
+  for (const TargetInfo& t : kTargets)
+    legal += fmt::format("{}{}: {}", legal.empty() ? "" : "; ", t.name, precisions_of(t));
+  return Error{Errc::usage,
+               fmt::format("--target {} --precision {}: no runtime loads that (legal pairs are {})",
+                           target_info(target).name,
+                           kPrecisionNames[static_cast<size_t>(precision)], legal)};
+}
+
+DType io_dtype(const TargetInfo& target, Precision precision) {
+  switch (precision) {
+    case Precision::int4:
+    case Precision::int8:
+      return target.half;
+    case Precision::fp16:
+      return DType::f16;
+    case Precision::bf16:
+      return DType::bf16;
+    case Precision::fp32:
+      break;
+  }
+  return DType::f32;
+}
+
+}  // namespace phiquant::format

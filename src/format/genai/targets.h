@@ -1,0 +1,39 @@
+// What each execution provider of ONNX Runtime takes: the table behind --target.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "core/tensor.h"
+#include "phiquant/error.h"
+#include "phiquant/options.h"
+
+namespace phiquant::format {
+
+struct TargetInfo {
+  Target target;
+  std::string_view name;
+  unsigned precisions;        // sum of 1 << Precision
+  DType half;                 // of activations under int4 and int8
+  int accuracy_level;         // of MatMulNBits, where nothing else was asked for
+  bool rotary_in_attention;   // GroupQueryAttention rotates q and k; else RotaryEmbedding nodes do
+  bool packed_qkv;            // GroupQueryAttention takes q, k and v as one tensor
+  bool has_if;                // the If operator chooses between the two rope branches
+  bool names_sliding_window;  // genai_config.json has a sliding_window section
+  std::string_view provider_options;  // the provider's section of genai_config.json, as JSON
+  // Takes no dynamic shapes: gets a plain model of one sequence length instead of a GenAI folder,
+  // and weights of 4 bits in blocks or of none.
+  bool fixed_shapes = false;
+  bool has_moe = true;  // com.microsoft::QMoE runs there
+};
+
+std::span<const TargetInfo> targets();
+const TargetInfo& target_info(Target target);
+
+// Errors: usage, where no runtime of the target loads the precision; lists the legal pairs.
+Result<void> check_target(Target target, Precision precision);
+
+// Type of activations: float32 where the target computes in it, else its 16-bit float.
+DType io_dtype(const TargetInfo& target, Precision precision);
+
+}  // namespace phiquant::format
