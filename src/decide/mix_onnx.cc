@@ -119,7 +119,9 @@ class OnnxRule {
       return head_stays ? table(TableBits::int4) : shared;
     }
     const unsigned wanted = recipe_.embeddings == TableBits::int4 ? 4 : 8;
-    return !head_stays && head->params.bits == wanted ? shared : table(recipe_.embeddings);
+    const bool can_own = s_.linear == Layout::nbits;
+    return !can_own && !head_stays && head->params.bits == wanted ? shared
+                                                                  : table(recipe_.embeddings);
   }
 
   Choice conv() const {

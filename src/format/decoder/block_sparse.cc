@@ -11,7 +11,8 @@
 
 #include "core/input_file.h"
 #include "core/sources.h"
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/genai_inputs.h"
+#include "format/decoder/onnx_parts.h"
 
 namespace phiquant::format {
 namespace {

@@ -183,8 +183,13 @@ std::string GraphWriter::linear(const WeightKey& key, const std::string& from,
 std::string GraphWriter::embedding(const std::string& ids) {
   const size_t index = weights_.index({Role::embed});
   const GraphWeight& w = weights_.all()[index];
+  const Choice& choice = choices_[index];
+  const Choice& head = choices_[weights_.index({Role::lm_head})];
+  // A table of its own with as many bits as the lm_head is made of that one's weight too.
+  const bool reads_head = choice.shares_head || (w.slot.is_tied && !choice.is_float() &&
+                                                 choice.params.bits == head.params.bits);
   std::string rows;
-  if (choices_[index].shares_head) {
+  if (reads_head) {
     // The lm_head's [hidden, vocab] weight is the table turned over.
     rows = w.path + "/Transpose/output_0";
     set_ints(

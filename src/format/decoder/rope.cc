@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "core/sources.h"
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/genai_inputs.h"
+#include "format/decoder/onnx_parts.h"
 #include "quant/numeric/sin_cos.h"
 
 namespace phiquant::format {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "format/decoder/draft.h"
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 #include "format/genai/config.h"
 #include "format/side_files.h"
 
@@ -107,7 +107,7 @@ Result<Draft> draft_genai(const Checkpoint& checkpoint, const Request& request,
   GraphSpec spec{target, io_dtype(target, request.recipe.precision)};
   spec.packed_qkv = target.packed_qkv;
   spec.stacks_experts = stacks;
-  spec.walk = write_decoder;
+  spec.walk = write_genai_decoder;
   spec.add_files = [&checkpoint, &request, stacks](Plan& plan) -> Result<void> {
     PHIQUANT_TRY(add_files(plan, checkpoint, request));
     add_warnings(plan, request, stacks);

@@ -100,13 +100,13 @@ PlanRow row_of(const Slot& slot, const GgufWeight& w, const Choice& choice, Ggml
 // bytes do not depend on where it lies.
 void add_imatrix_keys(std::vector<GgufKeyValue>& metadata, const Imatrix& imatrix,
                       const Request& o) {
-  set_gguf_key(metadata, "quantize.recipe.imatrix.file", o.recipe.imatrix.filename().string());
+  set_gguf_key(metadata, "quantize.imatrix.file", o.recipe.imatrix.filename().string());
   if (!imatrix.dataset.empty())
-    set_gguf_key(metadata, "quantize.recipe.imatrix.dataset", imatrix.dataset.substr(0, 127));
-  set_gguf_key(metadata, "quantize.recipe.imatrix.entries_count",
+    set_gguf_key(metadata, "quantize.imatrix.dataset", imatrix.dataset.substr(0, 127));
+  set_gguf_key(metadata, "quantize.imatrix.entries_count",
                static_cast<uint32_t>(imatrix.entries.size()));
   if (imatrix.n_chunks > 0)
-    set_gguf_key(metadata, "quantize.recipe.imatrix.chunks_count",
+    set_gguf_key(metadata, "quantize.imatrix.chunks_count",
                  static_cast<uint32_t>(imatrix.n_chunks));
 }
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "format/decoder/draft.h"
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 
 namespace phiquant {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 #include "format/genai/genai_checkpoint.h"
 #include "format/onnx/onnx_builder.h"
 #include "format/plans.h"
@@ -103,7 +103,7 @@ TEST(BlockSparse, WhatTheOperatorCannotDoIsRefused) {
             "config.json wants 48 (--format onnx writes standard operators, which have no such "
             "limit)");
   Request plain = cpu;
-  plain.format = OutputFormat::onnx;
+  plain.output.format = OutputFormat::onnx;
   EXPECT_EQ(refusal(c, plain), "");
   c = sparse_checkpoint();
   c.decoder.head_size = 24;

@@ -68,7 +68,7 @@ TEST(FixedShapes, TheNpuGetsFourBitsOrFloats) {
   ASSERT_TRUE(plan.has_value());
   for (const PlanRow& row : plan->rows) {
     if (row.role == "lm_head") {
-      EXPECT_EQ(row.action, "keep");
+      EXPECT_EQ(row.action, "cast");
       EXPECT_THAT(row.reason, HasSubstr("qnn has no 8-bit weights"));
     }
     EXPECT_NE(row.bits, 8u) << row.tensor;

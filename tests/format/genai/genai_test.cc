@@ -9,7 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 #include "format/genai/config.h"
 #include "format/genai/genai_checkpoint.h"
 #include "format/genai/targets.h"
@@ -53,7 +53,7 @@ TEST(GenAi, SplitsGateAndUpAndQuantizesEveryLinear) {
   ASSERT_NE(qkv, nullptr);
   EXPECT_EQ(qkv->shape, (Shape{192, 2, 16}));
   EXPECT_EQ(row_of(*plan, "lm_head.MatMul.weight")->bits, 8u);
-  EXPECT_THAT(row_of(*plan, "lm_head.MatMul.weight")->reason, HasSubstr("--uniform"));
+  EXPECT_THAT(row_of(*plan, "lm_head.MatMul.weight")->reason, HasSubstr("--no-protect"));
   EXPECT_EQ(row_of(*plan, "model.layers.0.mlp.down_proj.MatMul.weight")->bits, 4u);
 }
 

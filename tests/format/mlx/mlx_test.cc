@@ -215,8 +215,7 @@ TEST(MlxPlan, Refusals) {
   EXPECT_EQ(with([](auto& o) { o.recipe.symmetric = true; }),
             "--symmetric and --asymmetric: not for --format mlx (leave it out)");
   EXPECT_EQ(with([](auto& o) { o.recipe.include = {"nothing"}; }),
-            "--include 'nothing': matches no weight that can be quantized (names look like "
-            "'model.layers.0.self_attn.qkv_proj')");
+            "--include 'nothing' matches no node and no weight (phiquant inspect lists the names)");
   EXPECT_EQ(with([](auto& o) { o.output.path = "x.safetensors"; }),
             "x.safetensors: an MLX model is a folder, not one file (give a folder)");
   c.weights[{Role::attn_out, 0, -1, true}] = pattern("bias", {64});

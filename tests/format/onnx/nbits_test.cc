@@ -196,8 +196,8 @@ TEST(OnnxNbits, LmHeadStaysAtEightBits) {
   EXPECT_EQ(text(p.model.graph().node(1)), "MatMulNBits(h, head_Q8, head_scales) -> l");
   EXPECT_EQ(row(p.plan, "head")->role, "lm_head");
   EXPECT_EQ(row(p.plan, "head")->bits, 8u);
-  EXPECT_THAT(row(p.plan, "head")->reason, HasSubstr("--uniform"));
-  !o.recipe.protect = true;
+  EXPECT_THAT(row(p.plan, "head")->reason, HasSubstr("--no-protect"));
+  o.recipe.protect = false;
   EXPECT_EQ(text(planned(b, o).model.graph().node(1)), "MatMulNBits(h, head_Q4, head_scales) -> l");
   o.recipe.lm_head = TableBits::keep;
   EXPECT_EQ(text(planned(b, o).model.graph().node(1)), "MatMul(h, head) -> l");

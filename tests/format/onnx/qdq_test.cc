@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "format/onnx/onnx_builder.h"
+#include "format/onnx/weights.h"
 
 namespace phiquant::test {
 namespace {

@@ -66,7 +66,7 @@ TEST(OnnxRequantize, LmHeadOfEightBitsStaysUnderInt4) {
   EXPECT_EQ(p.plan.jobs.size(), 1u) << "only the other weight is quantized";
   EXPECT_EQ(row(p.plan, "head_Q8")->reason, "already 8-bit");
   EXPECT_EQ(row(p.plan, "head_Q8")->role, "lm_head");
-  !o.recipe.protect = true;
+  o.recipe.protect = false;
   EXPECT_EQ(planned(int8, o).plan.rows[1].bits, 4u);
 }
 

@@ -5,7 +5,8 @@
 #include <fmt/format.h>
 
 #include "core/sources.h"
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
+#include "format/decoder/walk.h"
 
 namespace phiquant::format {
 
@@ -187,9 +188,9 @@ Shared write_shared(GraphWriter& w) {
 }
 
 // x / sqrt(mean(x^2) + eps) * weight, or LayerNormalization.
-std::string write_plain_norm(GraphWriter& w, const std::string& name, Role role, int32_t layer,
-                             const std::string& x) {
-  const std::string path = "/model/" + name, prefix = "model." + dotted(name);
+std::string write_plain_norm(GraphWriter& w, Role role, int32_t layer, const std::string& x) {
+  const std::string name = norm_path(w.decoder, role, layer), path = "/model/" + name,
+                    prefix = "model." + dotted(name);
   const std::string weight = w.vector({role, layer}, prefix + ".weight");
   if (w.decoder.norm == NormKind::layer) {
     std::vector<std::string> inputs = {x, weight};
@@ -240,71 +241,89 @@ std::string write_rotation(GraphWriter& w, const std::string& path, const std::s
   return out;
 }
 
-std::string write_plain_attention(GraphWriter& w, int32_t layer, const std::string& input,
-                                  const Shared& shared) {
-  const Decoder& d = w.decoder;
+class PlainDialect {
+ public:
+  using Value = std::string;
+  PlainDialect(GraphWriter& writer, std::optional<uint32_t> n_tokens)
+      : w_(writer), n_tokens_(n_tokens) {}
+
+  void begin() {
+    const std::string batch = n_tokens_ ? "1" : "batch_size",
+                      length = n_tokens_ ? std::to_string(*n_tokens_) : "sequence_length";
+    w_.input("input_ids", DType::i64, {batch, length});
+    w_.output("logits", w_.io == DType::bf16 ? DType::f32 : w_.io,
+              {batch, length, std::to_string(w_.decoder.vocab)});
+    shared_ = n_tokens_ ? write_fixed_shared(w_, *n_tokens_) : write_shared(w_);
+  }
+  void embed() { stream_ = write_embedding(w_); }
+  Value norm(Role role, int32_t layer) { return write_plain_norm(w_, role, layer, stream_); }
+  bool packs_qkv() const { return false; }
+  Value linear(const WeightKey& key, const Value& x) { return w_.linear(key, x); }
+  Value rope(int32_t layer, Role role, const Value& x) {
+    const bool is_q = role == Role::attn_q;
+    return write_rotation(
+        w_, layer_path(layer, is_q ? "attn/q_rotary" : "attn/k_rotary"),
+        split_heads(layer, is_q ? "q" : "k", x, is_q ? w_.decoder.n_heads : w_.decoder.n_kv_heads),
+        shared_);
+  }
+  Value attention(int32_t layer, const std::vector<Value>& qkv);
+  Value activate(int32_t layer, const Value& x) { return write_activation(w_, layer, x); }
+  Value multiply(int32_t layer, const Value& a, const Value& b) {
+    return w_.add("Mul", layer_path(layer, "mlp/Mul"), {a, b});
+  }
+  Value mix_experts(int32_t layer, const Value& x) { return write_moe(w_, layer, x); }
+  void add(int32_t layer, const char* part, const Value& x) {
+    stream_ = w_.add("Add", layer_path(layer, std::string(part) + "_residual/Add"), {stream_, x});
+  }
+  void head(const Value& x) { write_head(w_, x); }
+
+ private:
+  // [batch, heads, tokens, size]
+  Value split_heads(int32_t layer, const std::string& name, const Value& x, int64_t n) {
+    const std::string at = layer_path(layer, "attn/" + name);
+    const int64_t size = w_.decoder.head_size;
+    const std::string split = write_reshape(w_, at + "/Reshape", x, {0, 0, n, size});
+    return write_transpose(w_, at + "/Transpose", split, {0, 2, 1, 3});
+  }
+
+  GraphWriter& w_;
+  std::optional<uint32_t> n_tokens_;
+  Shared shared_;
+  Value stream_;
+};
+
+std::string PlainDialect::attention(int32_t layer, const std::vector<std::string>& qkv) {
+  const Decoder& d = w_.decoder;
   const int64_t heads = d.n_heads, kv = d.n_kv_heads, size = d.head_size, group = heads / kv;
   const std::string path = layer_path(layer, "attn");
-  const std::vector<std::string> qkv = write_projections(w, layer, input);
   // Heads of keys that several queries share get a dimension of their own, over which the product
   // broadcasts.
-  const auto split_heads = [&](const std::string& name, const std::string& x, int64_t n) {
-    const std::string at = path + "/" + name;
-    const std::string split = write_reshape(w, at + "/Reshape", x, {0, 0, n, size});
-    return write_transpose(w, at + "/Transpose", split, {0, 2, 1, 3});
-  };
-  std::string q = write_rotation(w, path + "/q_rotary", split_heads("q", qkv[0], heads), shared);
-  const std::string k = write_rotation(w, path + "/k_rotary", split_heads("k", qkv[1], kv), shared);
-  std::string v = split_heads("v", qkv[2], kv);
-  std::string keys = write_transpose(w, path + "/keys/Transpose", k, {0, 1, 3, 2});
+  std::string q = qkv[0], v = split_heads(layer, "v", qkv[2], kv);
+  std::string keys = write_transpose(w_, path + "/keys/Transpose", qkv[1], {0, 1, 3, 2});
   if (group > 1) {
-    q = write_reshape(w, path + "/q_group/Reshape", q, {0, kv, group, -1, size});
-    keys = write_unsqueeze(w, path + "/keys/Unsqueeze", keys, 2);
-    v = write_unsqueeze(w, path + "/v/Unsqueeze", v, 2);
+    q = write_reshape(w_, path + "/q_group/Reshape", q, {0, kv, group, -1, size});
+    keys = write_unsqueeze(w_, path + "/keys/Unsqueeze", keys, 2);
+    v = write_unsqueeze(w_, path + "/v/Unsqueeze", v, 2);
   }
-  const std::string scores = w.add(
+  const std::string scores = w_.add(
       "Mul", path + "/scores/Mul",
-      {w.add("MatMul", path + "/scores/MatMul", {q, keys}), w.float_scalar(attention_scale(d))});
+      {w_.add("MatMul", path + "/scores/MatMul", {q, keys}), w_.float_scalar(attention_scale(d))});
   const bool is_sparse = d.block_sparse && d.block_sparse->has(layer);
   const std::string masked =
-      w.add("Add", path + "/scores/Add", {scores, is_sparse ? shared.sparse_mask : shared.mask});
+      w_.add("Add", path + "/scores/Add", {scores, is_sparse ? shared_.sparse_mask : shared_.mask});
   const std::string weights = path + "/Softmax/output_0";
-  add_int_attribute(w.node("Softmax", path + "/Softmax", {masked}, {weights}), "axis", -1);
-  std::string out = w.add("MatMul", path + "/values/MatMul", {weights, v});
-  if (group > 1) out = write_reshape(w, path + "/out_group/Reshape", out, {0, heads, -1, size});
-  out = write_transpose(w, path + "/out/Transpose", out, {0, 2, 1, 3});
-  out = write_reshape(w, path + "/out/Reshape", out, {0, 0, heads * size});
-  return write_output_projection(w, layer, out);
+  add_int_attribute(w_.node("Softmax", path + "/Softmax", {masked}, {weights}), "axis", -1);
+  std::string out = w_.add("MatMul", path + "/values/MatMul", {weights, v});
+  if (group > 1) out = write_reshape(w_, path + "/out_group/Reshape", out, {0, heads, -1, size});
+  out = write_transpose(w_, path + "/out/Transpose", out, {0, 2, 1, 3});
+  return write_reshape(w_, path + "/out/Reshape", out, {0, 0, heads * size});
 }
 
 }  // namespace
 
 void write_plain_decoder(GraphWriter& w, std::optional<uint32_t> n_tokens) {
-  const Decoder& d = w.decoder;
-  const std::string batch = n_tokens ? "1" : "batch_size",
-                    length = n_tokens ? std::to_string(*n_tokens) : "sequence_length";
-  w.input("input_ids", DType::i64, {batch, length});
-  w.output("logits", w.io == DType::bf16 ? DType::f32 : w.io,
-           {batch, length, std::to_string(d.vocab)});
-  const Shared shared = n_tokens ? write_fixed_shared(w, *n_tokens) : write_shared(w);
-  std::string x = write_embedding(w);
-  const auto n_layers = static_cast<int32_t>(d.n_layers);
-  for (int32_t i = 0; i < n_layers; ++i) {
-    const auto add = [&](const char* name, const std::string& update) {
-      x = w.add("Add", layer_path(i, std::string(name) + "/Add"), {x, update});
-    };
-    const std::string first =
-        write_plain_norm(w, fmt::format("layers.{}/input_layernorm", i), Role::attn_norm, i, x);
-    add("attn_residual", write_plain_attention(w, i, first, shared));
-    const std::string second =
-        d.parallel_residual
-            ? first
-            : write_plain_norm(w, fmt::format("layers.{}/post_attention_layernorm", i),
-                               Role::mlp_norm, i, x);
-    add("mlp_residual", d.moe ? write_moe(w, i, second) : write_mlp(w, i, second));
-  }
-  write_head(w, write_plain_norm(w, fmt::format("layers.{}/final_norm_layernorm", n_layers),
-                                 Role::final_norm, -1, x));
+  PlainDialect dialect(w, n_tokens);
+  walk_decoder(w.decoder, dialect);
 }
 
 }  // namespace phiquant::format

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 #include "quant/numeric/cast_source.h"
 
 namespace phiquant::format {

@@ -1,7 +1,7 @@
-// The feed-forward part: gated (down(act(gate) * up)) or plain (fc2(act(fc1))).
+// Activations of the feed-forward part.
 #include <limits>
 
-#include "format/decoder/genai_decoder.h"
+#include "format/decoder/onnx_parts.h"
 
 namespace phiquant::format {
 
@@ -49,7 +49,9 @@ std::string write_gegelu(GraphWriter& w, int32_t layer, const std::string& input
   return widens ? w.cast(path("Mul/Cast"), product, w.io) : product;
 }
 
-std::string activate(GraphWriter& w, int32_t layer, const std::string& input) {
+}  // namespace
+
+std::string write_activation(GraphWriter& w, int32_t layer, const std::string& input) {
   if (w.decoder.activation == Activation::gegelu) return write_gegelu(w, layer, input);
   if (w.decoder.activation == Activation::gelu_tanh) {
     const std::string path = layer_path(layer, "mlp/act_fn/FastGelu"), out = path + "/output_0";
@@ -58,20 +60,6 @@ std::string activate(GraphWriter& w, int32_t layer, const std::string& input) {
   }
   const std::string gate = w.add("Sigmoid", layer_path(layer, "mlp/act_fn/Sigmoid"), {input});
   return w.add("Mul", layer_path(layer, "mlp/act_fn/Mul"), {input, gate});
-}
-
-}  // namespace
-
-std::string write_mlp(GraphWriter& w, int32_t layer, const std::string& input) {
-  const auto linear = [&](Role role, const std::string& from) {
-    return w.linear({role, layer}, from);
-  };
-  if (!w.decoder.gated_mlp)
-    return linear(Role::mlp_down, activate(w, layer, linear(Role::mlp_up, input)));
-  const std::string gate = linear(Role::mlp_gate, input), up = linear(Role::mlp_up, input);
-  const std::string product =
-      w.add("Mul", layer_path(layer, "mlp/Mul"), {activate(w, layer, gate), up});
-  return linear(Role::mlp_down, product);
 }
 
 }  // namespace phiquant::format
