@@ -1,5 +1,5 @@
 // Every scheme against the bytes that ONNX Runtime's own quantizers wrote
-// (tools/make_golden_blocks.py).
+// (tests/data/golden/make_blocks.py).
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // The cases of tests/data/golden: weights and the bytes that ONNX Runtime's quantizers made of them
-// (tools/make_golden_blocks.py says how they lie in the files).
+// (tests/data/golden/make_blocks.py says how they lie in the files).
 #pragma once
 
 #include <fstream>

@@ -1,5 +1,5 @@
-// hqq against ONNX Runtime's HQQWeightOnlyQuantizer (tools/make_golden_hqq.py), with the number of
-// steps that it took.
+// hqq against ONNX Runtime's HQQWeightOnlyQuantizer (tests/data/golden/make_hqq.py), with the
+// number of steps that it took.
 #include "quant/golden_cases.h"
 #include "quant/simd_targets.h"
 

@@ -1,5 +1,5 @@
 // Against the bytes of ONNX Runtime's quantize_dynamic rules and float16 converter
-// (tools/make_golden_int8_fp16.py).
+// (tests/data/golden/make_int8_fp16.py).
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Every GGUF type against the blocks that llama.cpp's own quantizers wrote
-// (tools/make_golden_gguf.py).
+// (tests/data/golden/make_gguf.py).
 #include <gtest/gtest.h>
 
 #include <cstring>

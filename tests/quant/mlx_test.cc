@@ -1,4 +1,4 @@
-// MLX's modes against hashes of what MLX's own quantizer wrote (tools/make_golden_mlx.py), and
+// MLX's modes against hashes of what MLX's own quantizer wrote (tests/data/golden/make_mlx.py), and
 // decoding against its specification.
 #include <gtest/gtest.h>
 

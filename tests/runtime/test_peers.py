@@ -107,7 +107,7 @@ class Blocks(PeerCase):
                     self.assert_same_results(ours, peer)
 
     def test_example_hqq(self):
-        """Recorded with PyTorch (tools/make_golden_hqq.py), which these tests do without."""
+        """Recorded with PyTorch (tests/data/golden/make_hqq.py), which these tests do without."""
         wanted = json.loads((support.ROOT / "tests/data/golden/hqq_example.json").read_text())
         model = support.load(support.quantize(support.FP32, "-p", "int4", "--scheme", "hqq", "--uniform"))
         found = {t.name: hashlib.sha256(numpy_helper.to_array(t).tobytes()).hexdigest()[:16] for t in model.graph.initializer}

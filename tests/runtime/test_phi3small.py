@@ -19,8 +19,8 @@ import genai_graph
 import phi3small
 import support
 
-sys.path.insert(0, str(support.ROOT / "tools"))
-import make_phi3small_checkpoint as maker  # noqa: E402
+sys.path.insert(0, str(support.ROOT / "tests/data/checkpoints"))
+import make_phi3small as maker  # noqa: E402
 
 HASHES = support.ROOT / "tests/data/genai/phi3small.json"
 VARIANTS = {"8k": {}, "128k": {"longrope": True}, "homo": {"homo_heads": True}}
@@ -255,7 +255,7 @@ class Folders(unittest.TestCase):
 
 
 class Builder(unittest.TestCase):
-    """--recipe builder against what the model builder wrote (tools/make_phi3small_hashes.py)."""
+    """--recipe builder against what the model builder wrote (tests/data/genai/make_phi3small_hashes.py)."""
 
     def each(self, check):
         for variant, targets in json.loads(HASHES.read_text()).items():

@@ -17,11 +17,11 @@ from transformers import AutoTokenizer
 
 import support
 
-sys.path.insert(0, str(support.ROOT / "tools"))
-import make_phi3small_checkpoint as maker  # noqa: E402
+DATA = support.ROOT / "tests/data/tiktoken"
+sys.path[:0] = [str(support.ROOT / "tests/data/checkpoints"), str(DATA)]
+import make_phi3small as maker  # noqa: E402
 import make_tiktoken  # noqa: E402
 
-DATA = support.ROOT / "tests/data/tiktoken"
 # Constants of the model's Python tokenizer, in its order.
 SPECIAL = {
     "<|endoftext|>": 100257, "<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260, "<|system|>": 100261,
@@ -42,8 +42,8 @@ def texts():
 @functools.lru_cache(maxsize=None)
 def checkpoint():
     folder = maker.make(support.scratch("checkpoint"))
-    for file in DATA.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    for name in ("cl100k_base.tiktoken", "tokenizer_config.json"):
+        (folder / name).write_bytes((DATA / name).read_bytes())
     return folder
 
 

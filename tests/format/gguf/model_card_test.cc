@@ -1,5 +1,5 @@
 // Model cards in GGUF metadata: tests/data/model_cards has cards, and what llama.cpp's converter
-// made of them (tools/make_model_card_reference.py).
+// made of them (tests/data/model_cards/make_keys.py).
 #include <algorithm>
 #include <fstream>
 #include <iterator>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/model_cards/<card>.json: the general.* keys that llama.cpp's converter makes of <card>.md.
 
-  make_model_card_reference.py CONVERT_HF_TO_GGUF.PY     (b11434; run by a Python that has its requirements)
+  make_keys.py CONVERT_HF_TO_GGUF.PY     (b11434; run by a Python that has its requirements)
 
 Each card becomes README.md of a copy of tests/data/checkpoints/phi3-4k-tiny. Rows are [key, GGUF type, value], in the file's order.
 """
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/data"
+DATA = pathlib.Path(__file__).resolve().parents[1]
 CHECKPOINT = DATA / "checkpoints/phi3-4k-tiny"
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/data/genai/<checkpoint>.json: what ONNX Runtime GenAI's model builder makes of a checkpoint, in brief.
 
-    make_genai_hashes.py REFERENCE OUT       REFERENCE holds <checkpoint>/<target>-<precision>[-option]/ folders, each
+    make_hashes.py REFERENCE OUT             REFERENCE holds <checkpoint>/<target>-<precision>[-option]/ folders, each
                                              with the builder's graph (model.onnx, or graph.onnx without large tensors),
                                              tensors.json (SHA-256 of every tensor) and genai_config.json
 
@@ -17,7 +17,7 @@ import sys
 import numpy as np
 import onnx
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/runtime"))
 import genai_graph  # noqa: E402
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/data/genai/rope_tables.npz: the rotary tables that ONNX Runtime GenAI's model builder writes, in brief.
 
-    make_rope_tables.py REFERENCE [OUT]      REFERENCE as for make_genai_hashes.py, its cpu-fp32 folders whole
+    make_rope_tables.py REFERENCE [OUT]      REFERENCE as for make_hashes.py, its cpu-fp32 folders whole
 
 The builder's cosines and sines are PyTorch's, whose vector library (Intel oneMKL) is one unit in the last place off the
 nearest float in 1 of 20 values. Its bits depend on the processor and on how work is split among threads. Per checkpoint and branch: the inverse frequencies, the scale, and per value the difference.
@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import onnx
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests/runtime"))
 import genai_graph  # noqa: E402
 

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Writes tests/data/golden/hqq.gold: what ONNX Runtime's HQQWeightOnlyQuantizer makes of the matrices of make_golden_blocks.py,
-and hqq_example.json: SHA-256 of each tensor that it makes of the bundled example.
+"""Writes tests/data/golden/hqq.gold: what ONNX Runtime's HQQWeightOnlyQuantizer makes of the matrices of make_blocks.py, and hqq_example.json: SHA-256 of each tensor that it makes of the bundled example.
 
 Needs PyTorch beside the packages of tests/requirements.txt. Made with onnxruntime 1.31.1 and torch 2.15.0 on x86-64 with
-AVX-512; its AVX2 and plain code give the same bytes. The format is that of make_golden_blocks.py, with one more number
+AVX-512; its AVX2 and plain code give the same bytes. The format is that of make_blocks.py, with one more number
 in a case's line: the steps that the solver took. It stops by a mean over the whole weight, summed in float, in an order
 that depends on the number of threads.
 """
@@ -15,7 +14,7 @@ import pathlib
 import onnx
 import torch
 
-import make_golden_blocks as blocks
+import make_blocks as blocks
 
 
 def run(model, bits, block):
@@ -34,7 +33,7 @@ def run(model, bits, block):
 
 def example():
     """Tensor name -> the first 16 hex digits of the SHA-256 of its bytes."""
-    model = onnx.load(str(pathlib.Path(__file__).resolve().parents[1] / "examples/phi3-tiny-onnx/model.onnx"))
+    model = onnx.load(str(pathlib.Path(__file__).resolve().parents[3] / "examples/phi3-tiny-onnx/model.onnx"))
     before = {t.name for t in model.graph.initializer}
     config = blocks.nbits.HQQWeightOnlyQuantConfig(block_size=32, bits=4)
     quantizer = blocks.nbits.MatMulNBitsQuantizer(model, block_size=32, algo_config=config)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/data/mlx/<checkpoint>.json: what mlx_lm.convert makes of a checkpoint, in brief.
 
-    make_mlx_hashes.py REFERENCE OUT       REFERENCE holds <checkpoint>/<option>/ folders, each with config.json and
+    make_hashes.py REFERENCE OUT           REFERENCE holds <checkpoint>/<option>/ folders, each with config.json and
                                            tensors.json (SHA-256 of every tensor), and greedy.json
 
 Per option: phiquant's options for the same thing, config.json, the first 16 hex digits of each tensor's SHA-256 behind

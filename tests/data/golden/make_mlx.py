@@ -13,7 +13,7 @@ import pathlib
 import mlx.core as mx
 import numpy as np
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/data/golden/mlx"
+OUT = pathlib.Path(__file__).resolve().parent / "mlx"
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 FIRST_WIDE_ROW = 20
 MODES = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]

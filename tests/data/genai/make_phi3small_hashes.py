@@ -22,10 +22,10 @@ import sys
 import tempfile
 import textwrap
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests/runtime")]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "tests/data/checkpoints"), str(ROOT / "tests/runtime")]
 import genai_graph  # noqa: E402
-import make_phi3small_checkpoint as maker  # noqa: E402
+import make_phi3small as maker  # noqa: E402
 
 VARIANTS = {"8k": {}, "128k": {"longrope": True}}
 TARGETS = ("cpu-fp32", "cpu-int4", "cpu-int8", "cuda-fp16", "cuda-bf16", "cuda-int4", "cuda-int8")

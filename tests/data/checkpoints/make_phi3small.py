@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a tiny Phi-3-small checkpoint with random weights (needs numpy only). For the tests: no text comes out of it.
 
-    tools/make_phi3small_checkpoint.py FOLDER [--longrope] [--homo-heads] [--dtype bf16|f32] [--seed N]
+    make_phi3small.py FOLDER [--longrope] [--homo-heads] [--dtype bf16|f32] [--seed N]
 
 The vocabulary has its real size, so that the ids of the dummy tokens are real ones; all else is small. Weights are drawn so
 that mistakes show: attention is sharp, each of gegelu's limits cuts about a sixth of the values off, no bias or multiplier is

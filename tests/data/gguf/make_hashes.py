@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/gguf/<checkpoint>.json: what llama.cpp's own tools make of the checkpoints under tests/data and examples.
 
-  make_gguf_reference.py FOLDER     (needs the gguf package)
+  make_hashes.py FOLDER     (needs the gguf package)
 
 FOLDER has <checkpoint>-f16.gguf, from convert_hf_to_gguf.py --outtype f16 (llama.cpp b11434), and for every further
 type <checkpoint>/<TYPE>.json: keys and SHA-256 of tensors of `llama-quantize <checkpoint>-f16.gguf TYPE`, of the
@@ -17,7 +17,7 @@ import sys
 
 from gguf import GGUFReader
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/data/gguf"
+OUT = pathlib.Path(__file__).resolve().parent
 
 
 def digest(values):

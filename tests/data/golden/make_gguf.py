@@ -19,7 +19,7 @@ import sys
 
 import numpy as np
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/data/golden/gguf"
+OUT = pathlib.Path(__file__).resolve().parent / "gguf"
 # name: ggml_type, and whether an imatrix changes what is written
 TYPES = {
     "q4_0": (2, True), "q4_1": (3, True), "q5_0": (6, True), "q5_1": (7, True), "q8_0": (8, False),

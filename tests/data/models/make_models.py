@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the small ONNX models of tests/data/models (needs the onnx Python package; see tests/requirements.txt).
 
-    tools/make_test_models.py [FOLDER]
+    make_models.py [FOLDER]
 
 The same bytes each time: weights come from a fixed seed. The bad-* models each break one rule; what the tool must say
 about them is in tests/cli/cases.
@@ -132,7 +132,7 @@ def models():
 
 def main():
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
-                          pathlib.Path(__file__).resolve().parent.parent / "tests/data/models")
+                          pathlib.Path(__file__).resolve().parent)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in models():
         data = content if isinstance(content, bytes) else content.SerializeToString(deterministic=True)

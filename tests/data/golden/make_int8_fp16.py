@@ -24,7 +24,7 @@ from onnxruntime.quantization.quant_utils import quantize_data
 from onnxruntime.transformers.float16 import convert_np_to_float16
 
 PEER = "1.31.1"
-OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/data/golden/int8_fp16"
+OUT = pathlib.Path(__file__).resolve().parent / "int8_fp16"
 ROWS, COLS = 33, 37
 
 

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 from onnxruntime.quantization import quant_utils
 
-OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/data/golden/blocks"
+OUT = pathlib.Path(__file__).resolve().parent / "blocks"
 DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 ONNX_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 

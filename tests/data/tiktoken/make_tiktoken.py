@@ -3,8 +3,8 @@
 
 usage: make_tiktoken.py FILE [MERGES]
 
-    tools/make_tiktoken.py tests/data/tiktoken/cl100k_base.tiktoken 400
-    tools/make_tiktoken.py tests/fuzz/corpus/tiktoken/small 20
+    make_tiktoken.py tests/data/tiktoken/cl100k_base.tiktoken 400
+    make_tiktoken.py tests/fuzz/corpus/tiktoken/small 20
 """
 import base64
 import pathlib
