@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the Markdown pages: lines of at most 120 characters outside code blocks and tables, links to files and headings
-that exist. Prints one line per violation and exits with 1 if there is any. A ctest runs it.
+"""Checks the Markdown pages: lines of at most 120 characters outside code blocks and tables, links that lead somewhere.
+Prints one line per violation and exits with 1 if there is any. A ctest runs it.
 """
 import pathlib
 import re

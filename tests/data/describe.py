@@ -12,7 +12,8 @@ import sys
 
 
 def row(kind, shape, data):
-    return {"type": kind, "shape": [int(n) for n in shape], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"type": kind, "shape": [int(n) for n in shape], "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def safetensors(path):

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes the plain ONNX models of phi3-tiny: standard operators, opset 21, no cache, rotary factors for short texts.
 
-    make_onnx_export.py float OUT    examples/phi3-tiny-onnx; needs torch 2.15.0, transformers 5.23.0, onnxscript 0.7.2
-    make_onnx_export.py bf16 OUT     tests/data/phi3-tiny-bf16w: that graph, its large weights as bfloat16 behind a Cast;
-                                     needs onnx 1.23.2
+    make_onnx_export.py float OUT    examples/phi3-tiny-onnx; needs torch 2.15.0, transformers 5.23.0,
+                                     onnxscript 0.7.2
+    make_onnx_export.py bf16 OUT     tests/data/phi3-tiny-bf16w: that graph, its large weights as bfloat16
+                                     behind a Cast; needs onnx 1.23.2
 """
 import os
 import pathlib
@@ -19,7 +20,8 @@ def export(out):
     import torch
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(1)
-    causal = AutoModelForCausalLM.from_pretrained(EXAMPLES / "phi3-tiny", dtype=torch.float32, attn_implementation="eager").eval()
+    causal = AutoModelForCausalLM.from_pretrained(EXAMPLES / "phi3-tiny", dtype=torch.float32,
+                                                  attn_implementation="eager").eval()
     causal.config.use_cache = False
 
     class Plain(torch.nn.Module):
@@ -48,8 +50,8 @@ def export(out):
     ids = torch.arange(2, 26)[None].repeat(2, 1)
     axes = {0: torch.export.Dim("batch", min=1, max=64), 1: torch.export.Dim("sequence", min=2, max=512)}
     with torch.no_grad():
-        program = torch.onnx.export(Plain().eval(), (ids, torch.ones_like(ids)), dynamo=True, external_data=True, optimize=True,
-                                    input_names=["input_ids", "attention_mask"], output_names=["logits"],
+        program = torch.onnx.export(Plain().eval(), (ids, torch.ones_like(ids)), dynamo=True, external_data=True,
+                                    optimize=True, input_names=["input_ids", "attention_mask"], output_names=["logits"],
                                     dynamic_shapes=(axes, axes), opset_version=21, verbose=False)
     program.save(str(out / "model.onnx"), external_data=True)
     model = onnx.load(str(out / "model.onnx"), load_external_data=False)

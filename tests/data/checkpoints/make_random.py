@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the checkpoints with random weights: phi2-tiny, phi3-4k-tiny and phimoe-tiny. For the tests: no text comes out of them.
+"""Makes the checkpoints with random weights: phi2-tiny, phi3-4k-tiny, phimoe-tiny. For the tests: they write no text.
 
     make_random.py OUT      needs torch 2.15.0, safetensors and tokenizers
 
-Seeded normal weights, a few input channels several times as loud as the others, as trained models have them. Vocabularies
-are those of the trained checkpoints, examples/phi3-tiny and phi4-tiny. The same bytes each time. make_logits.py adds logits.npz.
+Seeded normal weights, a few input channels several times as loud as the others, as trained models have them.
+Vocabularies are those of the trained checkpoints, examples/phi3-tiny and phi4-tiny. The same bytes each time.
+make_logits.py adds logits.npz.
 """
 import json
 import pathlib
@@ -62,7 +63,8 @@ def save(folder, config, generation, shapes, seed, dtype=torch.bfloat16):
         where[name] = f"model-0000{shard + 1}-of-00002.safetensors"
     for i, shard in enumerate(shards):
         save_file(shard, str(folder / f"model-0000{i + 1}-of-00002.safetensors"), metadata={"format": "pt"})
-    write(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))})
+    write(folder / "model.safetensors.index.json", {"metadata": {"total_size": total},
+                                                    "weight_map": dict(sorted(where.items()))})
 
 
 def generation(begin, end, pad, version):
@@ -82,15 +84,19 @@ def phi3_4k(folder):
     phi3_vocabulary(folder, model_max_length=4096)
     ffn = 256
     config = json.loads((PHI3 / "config.json").read_text()) | {
-        "_name_or_path": "Phi-3-mini-4k-instruct", "hidden_size": HIDDEN, "intermediate_size": ffn, "num_hidden_layers": LAYERS,
+        "_name_or_path": "Phi-3-mini-4k-instruct", "hidden_size": HIDDEN, "intermediate_size": ffn,
+        "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "max_position_embeddings": 4096,
-        "original_max_position_embeddings": 4096, "rope_scaling": None, "sliding_window": 2047, "transformers_version": "4.40.2"}
+        "original_max_position_embeddings": 4096, "rope_scaling": None, "sliding_window": 2047,
+        "transformers_version": "4.40.2"}
     shapes = {"model.embed_tokens.weight": (VOCAB, HIDDEN)}
     for i in range(LAYERS):
         layer = f"model.layers.{i}."
         shapes |= {layer + "input_layernorm.weight": (HIDDEN,), layer + "mlp.down_proj.weight": (HIDDEN, ffn),
-                   layer + "mlp.gate_up_proj.weight": (2 * ffn, HIDDEN), layer + "post_attention_layernorm.weight": (HIDDEN,),
-                   layer + "self_attn.o_proj.weight": (HIDDEN, HIDDEN), layer + "self_attn.qkv_proj.weight": (3 * HIDDEN, HIDDEN)}
+                   layer + "mlp.gate_up_proj.weight": (2 * ffn, HIDDEN),
+                   layer + "post_attention_layernorm.weight": (HIDDEN,),
+                   layer + "self_attn.o_proj.weight": (HIDDEN, HIDDEN),
+                   layer + "self_attn.qkv_proj.weight": (3 * HIDDEN, HIDDEN)}
     shapes |= {"model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN)}
     save(folder, config, generation(1, [END, END + 1, END + 7], END, "4.40.2"), shapes, 101)
 
@@ -109,14 +115,16 @@ def phi2_vocabulary(folder):
         special = text == end
         add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
         add([AddedToken(text, special=special, normalized=not special)])
-        added[tokenizer.token_to_id(text)] = {"content": text, "lstrip": False, "normalized": not special, "rstrip": False,
+        added[tokenizer.token_to_id(text)] = {"content": text, "lstrip": False, "normalized": not special,
+                                              "rstrip": False,
                                               "single_word": False, "special": special}
     tokenizer.save(str(folder / "tokenizer.json"))
     write(folder / "added_tokens.json", {t["content"]: i for i, t in added.items() if i > END})
     write(folder / "special_tokens_map.json", {k: end for k in ("bos_token", "eos_token", "unk_token")})
     write(folder / "tokenizer_config.json", {
         "add_prefix_space": False, "added_tokens_decoder": {str(i): t for i, t in added.items()}, "bos_token": end,
-        "clean_up_tokenization_spaces": True, "eos_token": end, "model_max_length": 2048, "tokenizer_class": "CodeGenTokenizer",
+        "clean_up_tokenization_spaces": True, "eos_token": end, "model_max_length": 2048,
+        "tokenizer_class": "CodeGenTokenizer",
         "unk_token": end})
 
 
@@ -124,14 +132,19 @@ def phi2(folder):
     """Phi-2: LayerNorm, biases, attention and MLP side by side, half of each head rotated; float16."""
     phi2_vocabulary(folder)
     config = {
-        "_name_or_path": "microsoft/phi-2", "architectures": ["PhiForCausalLM"], "attention_dropout": 0.0, "bos_token_id": END,
-        "embd_pdrop": 0.0, "eos_token_id": END, "hidden_act": "gelu_new", "hidden_size": HIDDEN, "initializer_range": 0.02,
+        "_name_or_path": "microsoft/phi-2", "architectures": ["PhiForCausalLM"], "attention_dropout": 0.0,
+        "bos_token_id": END,
+        "embd_pdrop": 0.0, "eos_token_id": END, "hidden_act": "gelu_new", "hidden_size": HIDDEN,
+        "initializer_range": 0.02,
         "intermediate_size": 4 * HIDDEN, "layer_norm_eps": 1e-05, "max_position_embeddings": 2048, "model_type": "phi",
-        "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "num_key_value_heads": HEADS, "partial_rotary_factor": 0.5,
-        "qk_layernorm": False, "resid_pdrop": 0.1, "rope_scaling": None, "rope_theta": 10000.0, "tie_word_embeddings": False,
+        "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "num_key_value_heads": HEADS,
+        "partial_rotary_factor": 0.5,
+        "qk_layernorm": False, "resid_pdrop": 0.1, "rope_scaling": None, "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
         "torch_dtype": "float16", "transformers_version": "4.37.0", "use_cache": True, "vocab_size": VOCAB}
     shapes = {"model.embed_tokens.weight": (VOCAB, HIDDEN)}
-    linear = {"self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (HIDDEN, HIDDEN), "self_attn.v_proj": (HIDDEN, HIDDEN),
+    linear = {"self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (HIDDEN, HIDDEN), "self_attn.v_proj": (HIDDEN,
+                                                                                                               HIDDEN),
               "self_attn.dense": (HIDDEN, HIDDEN), "mlp.fc1": (4 * HIDDEN, HIDDEN), "mlp.fc2": (HIDDEN, 4 * HIDDEN)}
     for i in range(LAYERS):
         for name, shape in [*linear.items(), ("input_layernorm", (HIDDEN,))]:
@@ -149,10 +162,12 @@ def phimoe(folder):
     config = {
         "_name_or_path": "Phi-3.5-MoE-instruct", "architectures": ["PhiMoEForCausalLM"], "attention_bias": True,
         "attention_dropout": 0.0,
-        "auto_map": {"AutoConfig": "configuration_phimoe.PhiMoEConfig", "AutoModelForCausalLM": "modeling_phimoe.PhiMoEForCausalLM"},
+        "auto_map": {"AutoConfig": "configuration_phimoe.PhiMoEConfig",
+                     "AutoModelForCausalLM": "modeling_phimoe.PhiMoEForCausalLM"},
         "bos_token_id": 1, "eos_token_id": END, "hidden_act": "silu", "hidden_dropout": 0.0, "hidden_size": HIDDEN,
         "initializer_range": 0.02, "input_jitter_noise": 0.01, "intermediate_size": ffn, "lm_head_bias": True,
-        "max_position_embeddings": 16384, "model_type": "phimoe", "num_attention_heads": HEADS, "num_experts_per_tok": 2,
+        "max_position_embeddings": 16384, "model_type": "phimoe", "num_attention_heads": HEADS,
+        "num_experts_per_tok": 2,
         "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "num_local_experts": experts,
         "original_max_position_embeddings": 512, "output_router_logits": False, "rms_norm_eps": 1e-05,
         "rope_scaling": {"long_factor": [round(1.0 + 20.0 * (i / (half - 1)) ** 1.5, 4) for i in range(half)],
@@ -165,14 +180,17 @@ def phimoe(folder):
     for i in range(LAYERS):
         layer = f"model.layers.{i}."
         for name, rows in (("q", HIDDEN), ("k", kv), ("v", kv), ("o", HIDDEN)):
-            shapes |= {f"{layer}self_attn.{name}_proj.weight": (rows, HIDDEN), f"{layer}self_attn.{name}_proj.bias": (rows,)}
+            shapes |= {f"{layer}self_attn.{name}_proj.weight": (rows, HIDDEN),
+                       f"{layer}self_attn.{name}_proj.bias": (rows,)}
         shapes[layer + "block_sparse_moe.gate.weight"] = (experts, HIDDEN)
         for e in range(experts):
             expert = f"{layer}block_sparse_moe.experts.{e}."
-            shapes |= {expert + "w1.weight": (ffn, HIDDEN), expert + "w2.weight": (HIDDEN, ffn), expert + "w3.weight": (ffn, HIDDEN)}
+            shapes |= {expert + "w1.weight": (ffn, HIDDEN), expert + "w2.weight": (HIDDEN, ffn),
+                       expert + "w3.weight": (ffn, HIDDEN)}
         for name in ("input_layernorm", "post_attention_layernorm"):
             shapes |= {f"{layer}{name}.weight": (HIDDEN,), f"{layer}{name}.bias": (HIDDEN,)}
-    shapes |= {"model.norm.weight": (HIDDEN,), "model.norm.bias": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN), "lm_head.bias": (VOCAB,)}
+    shapes |= {"model.norm.weight": (HIDDEN,), "model.norm.bias": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN),
+               "lm_head.bias": (VOCAB,)}
     save(folder, config, generation(1, [END, END + 1, END + 7], END, "4.43.3"), shapes, 103)
 
 

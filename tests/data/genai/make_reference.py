@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the folder that make_hashes.py and make_rope_tables.py read: what ONNX Runtime GenAI's model builder makes of the
-bundled checkpoints.
+"""Makes the folder that make_hashes.py and make_rope_tables.py read: what ONNX Runtime GenAI's model builder makes of
+the bundled checkpoints.
 
     make_reference.py REFERENCE [--only TEXT]      --only: folders whose <checkpoint>/<name> has TEXT in it
 
@@ -26,7 +26,7 @@ import genai_graph  # noqa: E402
 
 PAIRS = ("cpu-int4", "cpu-int8", "cpu-fp32", "cuda-int4", "cuda-fp16", "dml-int4", "webgpu-int4")
 MORE_PAIRS = ("cuda-int8", "cuda-bf16", "dml-fp16", "webgpu-fp16")
-# The builder's extra options for the trained checkpoints. Names with int4_ in front, which its help still has, do nothing.
+# The builder's extra options for the trained checkpoints. Names with int4_ in front, still in its help, do nothing.
 EXTRA = {
     "cpu-int4": ["accuracy_level=1", "algo_config=k_quant", "algo_config=k_quant_last", "algo_config=k_quant_mixed",
                  "algo_config=rtn", "algo_config=rtn_last", "block_size=16", "block_size=64", "block_size=128",
@@ -37,10 +37,12 @@ EXTRA = {
                  "shared_embeddings=false matmul_mixed_precision=last_matmul:int8"],
     "cpu-int8": ["block_size=128", "is_symmetric=false"],
 }
-TRAINED = [*((pair, "") for pair in (*PAIRS, *MORE_PAIRS)), *((pair, o) for pair, extra in EXTRA.items() for o in extra)]
-PLAN = {"phi3-tiny": TRAINED, "phi4-tiny": TRAINED, "phi3-4k-tiny": [(p, "") for p in PAIRS], "phi2-tiny": [(p, "") for p in PAIRS]}
+TRAINED = [*((pair, "") for pair in (*PAIRS, *MORE_PAIRS)),
+           *((pair, o) for pair, extra in EXTRA.items() for o in extra)]
+PLAN = {"phi3-tiny": TRAINED, "phi4-tiny": TRAINED, "phi3-4k-tiny": [(p, "") for p in PAIRS],
+        "phi2-tiny": [(p, "") for p in PAIRS]}
 WHOLE = ("cpu-fp32", "cpu-int4", "cpu-int4-algo_config_k_quant_mixed")
-# A tied checkpoint's shared table has no DequantizeLinear: the builder stops. An untied one shares nothing to begin with.
+# The builder stops at DequantizeLinear for the shared table of a tied checkpoint; the other was not recorded.
 IMPOSSIBLE = {("phi4-tiny", "cpu-int4-use_qdq_true"),
               ("phi3-tiny", "cpu-int4-shared_embeddings_false-matmul_mixed_precision_last_matmul_int8")}
 NOT_WHOLE = {("phi4-tiny", "cpu-int4-algo_config_k_quant_mixed")}

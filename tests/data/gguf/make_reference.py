@@ -21,13 +21,13 @@ import describe  # noqa: E402
 import genai_graph  # noqa: E402
 
 FEW = ["Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"]
-ALL = [*FEW, "BF16", "F32", "IQ4_NL", "IQ4_XS", "MXFP4_MOE", "Q2_K", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q4_1", "Q4_K_S", "Q5_0", "Q5_1",
-       "Q5_K_S", "TQ1_0", "TQ2_0"]
+ALL = [*FEW, "BF16", "F32", "IQ4_NL", "IQ4_XS", "MXFP4_MOE", "Q2_K", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q4_1", "Q4_K_S",
+       "Q5_0", "Q5_1", "Q5_K_S", "TQ1_0", "TQ2_0"]
 TYPES = {"phi2-tiny": FEW, "phi3-4k-tiny": FEW, "phi3-tiny": ALL, "phi4-tiny": ALL, "phimoe-tiny": FEW}
 IMATRIX_TYPES = {"phi3-tiny": ["IQ4_XS", "Q2_K", "Q4_0", "Q4_K_M", "Q5_K_M"]}
 CONVERTED = {"phi3-tiny": ["bf16", "f32", "q8_0"], "phi4-tiny": ["f32", "q8_0"]}
-# The converter knows byte-level vocabularies by a hash of how they split a text. It cannot know the tiny ones; they get the
-# name that the published model's vocabulary has.
+# The converter knows byte-level vocabularies by a hash of how they split a text. It cannot know the tiny ones; they get
+# the name that the published model's vocabulary has.
 PRE_TOKENIZERS = {"phi2-tiny": "phi-2", "phi4-tiny": "gpt-4o"}
 CONVERT = """
 import sys
@@ -58,8 +58,8 @@ def importance(llama, reference):
         shutil.copy(kept, out)
         return
     text = genai_graph.checkpoint("phi3-tiny") / "calib.txt"
-    subprocess.run([llama / "build/bin/llama-imatrix", "-m", reference / "phi3-tiny-f16.gguf", "-f", text.name, "-o", out, "-c", "256",
-                    "--chunks", "40"], check=True, cwd=text.parent)
+    subprocess.run([llama / "build/bin/llama-imatrix", "-m", reference / "phi3-tiny-f16.gguf", "-f", text.name,
+                    "-o", out, "-c", "256", "--chunks", "40"], check=True, cwd=text.parent)
     shutil.copy(out, kept)
 
 
