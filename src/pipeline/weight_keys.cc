@@ -66,8 +66,8 @@ std::optional<WeightKey> weight_key_of_name(std::string_view name) {
     if (const auto match = match_name(rule.pattern, name))
       return WeightKey{rule.role, is_outside_layers(rule.role) ? -1 : match->layer, match->expert,
                        is_bias};
-  for (const auto& rules : {kPhi3Tensors, kPhiTensors, kPhiMoeTensors, kPhi3SmallTensors})
-    for (const TensorRule& rule : rules)
+  for (const Architecture& row : architectures())
+    for (const TensorRule& rule : row.tensors)
       if (const auto match = match_name(rule.pattern, name);
           match && rule.part != Part::grouped_qkv)
         return WeightKey{rule.role, match->layer, match->expert, is_bias};

@@ -14,22 +14,43 @@ constexpr unsigned set_of(P... precisions) {
 // writes and no runtime loads: float16 and bfloat16 for the CPU lack kernels. Accuracy level 4
 // (int8 activations) has kernels on CPU and WebGPU.
 constexpr TargetInfo kTargets[] = {
-    {Target::cpu, "cpu", set_of(Precision::int4, Precision::int8, Precision::fp32), DType::f32, 4,
-     true, true, true, true, ""},
-    {Target::cuda, "cuda",
-     set_of(Precision::int4, Precision::int8, Precision::fp16, Precision::bf16, Precision::fp32),
-     DType::f16, 0, true, true, true, true, R"({"enable_cuda_graph": "0"})"},
-    {Target::dml, "dml", set_of(Precision::int4, Precision::fp16), DType::f16, 0, false, false,
-     false, false, R"({"enable_graph_capture": "1"})", false, false},
-    {Target::webgpu, "webgpu", set_of(Precision::int4, Precision::fp16), DType::f16, 4, true, true,
-     true, false, R"({"enableGraphCapture": "0", "validationMode": "basic"})"},
+    {.target = Target::cpu,
+     .name = "cpu",
+     .precisions = set_of(Precision::int4, Precision::int8, Precision::fp32),
+     .half = DType::f32,
+     .accuracy_level = 4,
+     .names_sliding_window = true},
+    {.target = Target::cuda,
+     .name = "cuda",
+     .precisions = set_of(Precision::int4, Precision::int8, Precision::fp16, Precision::bf16,
+                          Precision::fp32),
+     .names_sliding_window = true,
+     .provider_options = R"({"enable_cuda_graph": "0"})"},
+    {.target = Target::dml,
+     .name = "dml",
+     .precisions = set_of(Precision::int4, Precision::fp16),
+     .rotary_in_attention = false,
+     .packed_qkv = false,
+     .has_if = false,
+     .has_moe = false,
+     .provider_options = R"({"enable_graph_capture": "1"})"},
+    {.target = Target::webgpu,
+     .name = "webgpu",
+     .precisions = set_of(Precision::int4, Precision::fp16),
+     .accuracy_level = 4,
+     .provider_options = R"({"enableGraphCapture": "0", "validationMode": "basic"})"},
     // Facts from onnxruntime-qnn's documentation and its pull request 288 and issue 650: shapes
     // must be fixed; without calibration data the NPU runs float16, and 4-bit MatMulNBits in blocks
     // of 32 or 64 between float16 activations (from version 2.4 on). Weights behind
     // DequantizeLinear run there only where activations are quantized too, and GenAI's pipeline
     // takes context binaries compiled from such models.
-    {Target::qnn, "qnn", set_of(Precision::int4, Precision::fp16), DType::f16, 0, false, false,
-     false, false, "", true},
+    {.target = Target::qnn,
+     .name = "qnn",
+     .precisions = set_of(Precision::int4, Precision::fp16),
+     .rotary_in_attention = false,
+     .packed_qkv = false,
+     .has_if = false,
+     .fixed_shapes = true},
 };
 
 std::string precisions_of(const TargetInfo& target) {

@@ -13,18 +13,18 @@ namespace phiquant::format {
 struct TargetInfo {
   Target target;
   std::string_view name;
-  unsigned precisions;        // sum of 1 << Precision
-  DType half;                 // of activations under int4 and int8
-  int accuracy_level;         // of MatMulNBits, where nothing else was asked for
-  bool rotary_in_attention;   // GroupQueryAttention rotates q and k; else RotaryEmbedding nodes do
-  bool packed_qkv;            // GroupQueryAttention takes q, k and v as one tensor
-  bool has_if;                // the If operator chooses between the two rope branches
-  bool names_sliding_window;  // genai_config.json has a sliding_window section
-  std::string_view provider_options;  // the provider's section of genai_config.json, as JSON
+  unsigned precisions;              // sum of 1 << Precision
+  DType half = DType::f16;          // of activations under int4 and int8
+  int accuracy_level = 0;           // of MatMulNBits, where nothing else was asked for
+  bool rotary_in_attention = true;  // GroupQueryAttention rotates; else RotaryEmbedding nodes do
+  bool packed_qkv = true;           // GroupQueryAttention takes q, k and v as one tensor
+  bool has_if = true;               // the If operator chooses between the two rope branches
+  bool has_moe = true;              // com.microsoft::QMoE runs there
   // Takes no dynamic shapes: gets a plain model of one sequence length instead of a GenAI folder,
   // and weights of 4 bits in blocks or of none.
   bool fixed_shapes = false;
-  bool has_moe = true;  // com.microsoft::QMoE runs there
+  bool names_sliding_window = false;       // genai_config.json has a sliding_window section
+  std::string_view provider_options = {};  // the provider's section of genai_config.json, as JSON
 };
 
 std::span<const TargetInfo> targets();

@@ -178,8 +178,8 @@ Result<Draft> draft_file(GgufFile file, std::vector<GgufWeight> weights, const G
   draft.slots = gguf_slots(weights);
   PHIQUANT_ASSIGN(draft.capability, gguf_capability(draft.slots, request.recipe, model));
   draft.write = [file = std::move(file), weights = std::move(weights), slots = draft.slots,
-                 &request](const std::vector<Choice>& choices) {
-    return write_file(file, weights, slots, request, choices);
+                 &request](const std::vector<Choice>& choices) mutable {
+    return write_file(std::move(file), weights, slots, request, choices);
   };
   return draft;
 }

@@ -89,12 +89,4 @@ std::optional<NameMatch> match_name(std::string_view pattern, std::string_view n
 // The name that `pattern` stands for.
 std::string make_name(std::string_view pattern, int32_t layer, int32_t expert);
 
-// Config to decoder; arch_*.cc.
-Result<Decoder> phi_decoder(const ConfigView& config);
-Result<Decoder> phi3_decoder(const ConfigView& config);
-Result<Decoder> phimoe_decoder(const ConfigView& config);
-Result<Decoder> phi3small_decoder(const ConfigView& config);
-extern const std::span<const TensorRule> kPhiTensors, kPhi3Tensors, kPhi3Vision, kPhi4Multimodal,
-    kPhiMoeTensors, kPhiMoeAlternatives, kPhi3SmallTensors;
-
 }  // namespace phiquant

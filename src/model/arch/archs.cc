@@ -8,50 +8,47 @@
 #include "model/arch/arch.h"
 
 namespace phiquant {
+// One line for each architecture file of this folder: it defines arch::<name>(), its rows.
+#define PHIQUANT_ARCHITECTURES(X) \
+  X(phi)                          \
+  X(phi3)                         \
+  X(phimoe)                       \
+  X(phi3_multimodal)              \
+  X(phi3small)                    \
+  X(refused)
+
+#define PHIQUANT_DECLARE(name) std::span<const Architecture> name();
+namespace arch {
+PHIQUANT_ARCHITECTURES(PHIQUANT_DECLARE)
+}
+
 namespace {
 
-// One line per architecture.
-const Architecture kArchitectures[] = {
-    {"PhiForCausalLM", "phi", phi_decoder, kPhiTensors, {}},
-    {"Phi3ForCausalLM", "phi3", phi3_decoder, kPhi3Tensors, {}},
-    {"PhiMoEForCausalLM", "phimoe", phimoe_decoder, kPhiMoeTensors, kPhiMoeAlternatives},
-    {"PhimoeForCausalLM", "phimoe", phimoe_decoder, kPhiMoeTensors, kPhiMoeAlternatives},
-    {"Phi3VForCausalLM", "phi3_v", phi3_decoder, kPhi3Tensors, kPhi3Vision, true},
-    {"Phi4MMForCausalLM", "phi4mm", phi3_decoder, kPhi3Tensors, kPhi4Multimodal, true},
-    {"Phi4MultimodalForCausalLM", "phi4_multimodal", phi3_decoder, kPhi3Tensors, kPhi4Multimodal,
-     true},
-    {"Phi3SmallForCausalLM", "phi3small", phi3small_decoder, kPhi3SmallTensors, {}},
-    {"MixFormerSequentialForCausalLM",
-     "mixformer-sequential",
-     nullptr,
-     {},
-     {},
-     false,
-     "this is the first layout of Phi-1, Phi-1.5 and Phi-2; download the repository's present "
-     "revision (PhiForCausalLM)"},
-    {"Phi4FlashForCausalLM",
-     "phi4flash",
-     nullptr,
-     {},
-     {},
-     false,
-     "its state-space layers are not implemented"},
-};
+std::vector<Architecture> all_rows() {
+  std::vector<Architecture> all;
+#define PHIQUANT_APPEND(name) \
+  for (const Architecture& row : arch::name()) all.push_back(row);
+  PHIQUANT_ARCHITECTURES(PHIQUANT_APPEND)
+  return all;
+}
 
 std::string known_names() {
   std::string names;
-  for (const Architecture& row : kArchitectures)
+  for (const Architecture& row : architectures())
     if (row.decoder) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.class_name);
   return names;
 }
 
 }  // namespace
 
-std::span<const Architecture> architectures() { return kArchitectures; }
+std::span<const Architecture> architectures() {
+  static const std::vector<Architecture> rows = all_rows();
+  return rows;
+}
 
 Result<const Architecture*> find_architecture(const ConfigView& config, std::string_view class_name,
                                               std::string_view model_type) {
-  for (const Architecture& row : kArchitectures) {
+  for (const Architecture& row : architectures()) {
     if (class_name.empty() ? row.model_type != model_type : row.class_name != class_name) continue;
     if (!row.decoder)
       return config.error(Errc::unsupported, fmt::format("architecture {} is not supported: {}",

@@ -3,6 +3,11 @@
 #include "model/arch/arch.h"
 
 namespace phiquant {
+
+namespace arch {
+std::span<const Architecture> phi();
+}
+
 namespace {
 
 constexpr TensorRule kTensors[] = {
@@ -28,11 +33,7 @@ constexpr TensorRule kTensors[] = {
     {"model.layers.{layer}.self_attn.rotary_emb.inv_freq"},
 };
 
-}  // namespace
-
-constinit const std::span<const TensorRule> kPhiTensors = kTensors;
-
-Result<Decoder> phi_decoder(const ConfigView& config) {
+Result<Decoder> decoder_of(const ConfigView& config) {
   auto decoder = common_decoder(config);
   if (!decoder) return decoder;
   Decoder& d = *decoder;
@@ -51,5 +52,13 @@ Result<Decoder> phi_decoder(const ConfigView& config) {
   d.attention_bias = d.mlp_bias = d.norm_bias = d.lm_head_bias = true;
   return decoder;
 }
+
+const Architecture kRows[] = {
+    {"PhiForCausalLM", "phi", decoder_of, kTensors, {}},
+};
+
+}  // namespace
+
+std::span<const Architecture> arch::phi() { return kRows; }
 
 }  // namespace phiquant

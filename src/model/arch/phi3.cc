@@ -7,6 +7,12 @@
 #include "model/arch/arch.h"
 
 namespace phiquant {
+
+namespace arch {
+std::span<const Architecture> phi3();
+std::span<const Architecture> phi3_multimodal();
+}  // namespace arch
+
 namespace {
 
 constexpr TensorRule kText[] = {
@@ -66,12 +72,7 @@ constexpr TensorRule kMultimodal[] = {
      mat(Dim::hidden, Dim::rank), When::always, Part::lora_b},
 };
 
-}  // namespace
-
-constinit const std::span<const TensorRule> kPhi3Tensors = kText, kPhi3Vision = kVision,
-                                            kPhi4Multimodal = kMultimodal;
-
-Result<Decoder> phi3_decoder(const ConfigView& config) {
+Result<Decoder> decoder_of(const ConfigView& config) {
   auto decoder = common_decoder(config);
   if (!decoder) return decoder;
   Decoder& d = *decoder;
@@ -82,5 +83,20 @@ Result<Decoder> phi3_decoder(const ConfigView& config) {
   PHIQUANT_ASSIGN(d.lm_head_bias, config.flag("lm_head_bias", false));
   return decoder;
 }
+
+const Architecture kText3[] = {
+    {"Phi3ForCausalLM", "phi3", decoder_of, kText, {}},
+};
+
+const Architecture kMultimodal3[] = {
+    {"Phi3VForCausalLM", "phi3_v", decoder_of, kText, kVision, true},
+    {"Phi4MMForCausalLM", "phi4mm", decoder_of, kText, kMultimodal, true},
+    {"Phi4MultimodalForCausalLM", "phi4_multimodal", decoder_of, kText, kMultimodal, true},
+};
+
+}  // namespace
+
+std::span<const Architecture> arch::phi3() { return kText3; }
+std::span<const Architecture> arch::phi3_multimodal() { return kMultimodal3; }
 
 }  // namespace phiquant

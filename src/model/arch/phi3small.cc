@@ -12,6 +12,11 @@
 #include "model/tokenizer/phi3small_tokens.h"
 
 namespace phiquant {
+
+namespace arch {
+std::span<const Architecture> phi3small();
+}
+
 namespace {
 
 constexpr TensorRule kTensors[] = {
@@ -94,11 +99,7 @@ Result<void> read_unused_tokens(const ConfigView& config, Decoder& d) {
   return {};
 }
 
-}  // namespace
-
-constinit const std::span<const TensorRule> kPhi3SmallTensors = kTensors;
-
-Result<Decoder> phi3small_decoder(const ConfigView& config) {
+Result<Decoder> decoder_of(const ConfigView& config) {
   auto decoder = common_decoder(config, {"ff_intermediate_size", "rope_embedding_base", 1e6, true});
   if (!decoder) return decoder;
   Decoder& d = *decoder;
@@ -119,5 +120,13 @@ Result<Decoder> phi3small_decoder(const ConfigView& config) {
   PHIQUANT_TRY(read_unused_tokens(config, d));
   return decoder;
 }
+
+const Architecture kRows[] = {
+    {"Phi3SmallForCausalLM", "phi3small", decoder_of, kTensors, {}},
+};
+
+}  // namespace
+
+std::span<const Architecture> arch::phi3small() { return kRows; }
 
 }  // namespace phiquant

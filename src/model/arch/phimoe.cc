@@ -3,6 +3,11 @@
 #include "model/arch/arch.h"
 
 namespace phiquant {
+
+namespace arch {
+std::span<const Architecture> phimoe();
+}
+
 namespace {
 
 constexpr TensorRule kTensors[] = {
@@ -54,12 +59,7 @@ constexpr TensorRule kAlternatives[] = {
      stack(Dim::experts, Dim::hidden, Dim::ffn), When::always, Part::packed},
 };
 
-}  // namespace
-
-constinit const std::span<const TensorRule> kPhiMoeTensors = kTensors,
-                                            kPhiMoeAlternatives = kAlternatives;
-
-Result<Decoder> phimoe_decoder(const ConfigView& config) {
+Result<Decoder> decoder_of(const ConfigView& config) {
   auto decoder = common_decoder(config);
   if (!decoder) return decoder;
   Decoder& d = *decoder;
@@ -82,5 +82,14 @@ Result<Decoder> phimoe_decoder(const ConfigView& config) {
   d.moe = moe;
   return decoder;
 }
+
+const Architecture kRows[] = {
+    {"PhiMoEForCausalLM", "phimoe", decoder_of, kTensors, kAlternatives},
+    {"PhimoeForCausalLM", "phimoe", decoder_of, kTensors, kAlternatives},
+};
+
+}  // namespace
+
+std::span<const Architecture> arch::phimoe() { return kRows; }
 
 }  // namespace phiquant

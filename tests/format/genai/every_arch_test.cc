@@ -13,6 +13,15 @@
 namespace phiquant::format {
 namespace {
 
+bool has(const Architecture& row, Role role) {
+  return std::any_of(row.tensors.begin(), row.tensors.end(),
+                     [&](const TensorRule& rule) { return rule.role == role; });
+}
+bool has(const Architecture& row, Part part) {
+  return std::any_of(row.tensors.begin(), row.tensors.end(),
+                     [&](const TensorRule& rule) { return rule.part == part; });
+}
+
 // Small numbers for each block of the table: what the architecture's own function sets for a
 // config.
 Decoder decoder_of(const Architecture& row, bool tied) {
@@ -27,18 +36,18 @@ Decoder decoder_of(const Architecture& row, bool tied) {
   d.rope.dims = 32;
   d.rope.short_branch.factors.assign(16, 1.0f);
   d.tied_embeddings = tied;
-  if (row.decoder == phi_decoder) {
+  if (!has(row, Role::mlp_norm)) {
     d.norm = NormKind::layer;
     d.activation = Activation::gelu_tanh;
     d.gated_mlp = d.fused_qkv = d.fused_gate_up = false;
     d.parallel_residual = true;
     d.attention_bias = d.mlp_bias = d.norm_bias = d.lm_head_bias = true;
-  } else if (row.decoder == phimoe_decoder) {
+  } else if (has(row, Role::router)) {
     d.norm = NormKind::layer;
     d.norm_bias = d.attention_bias = d.lm_head_bias = true;
     d.fused_qkv = d.fused_gate_up = false;
     d.moe = MoE{4, 2, 0.01f};
-  } else if (row.decoder == phi3small_decoder) {
+  } else if (has(row, Part::grouped_qkv)) {
     d.norm = NormKind::layer;
     d.activation = Activation::gegelu;
     d.gated_mlp = d.fused_qkv = d.fused_gate_up = false;
