@@ -120,6 +120,42 @@ def relative_difference(a, b):
     return float(np.sqrt(difference / sum((x ** 2).sum() for x in a)))
 
 
+# ---- What a runtime computes: docs/testing.md says what may be compared with what ----
+
+def eight_bit_rounding(n_products, block):
+    """The relative norm by which logits move where activations are rounded to 8 bits.
+
+    A block's largest value is 127 steps and at most the block's norm; each error is uniform over one step, so that
+    the norm of all is sqrt(block / 12) steps. The errors of products that follow one another are independent: they
+    grow with the root of their number.
+    """
+    return (n_products * block / 12) ** 0.5 / 127
+
+
+def logit_error(rows, relative):
+    """The largest error of one logit of each row, where a row's errors have `relative` times the row's norm: of n
+    independent errors the largest is near sqrt(2 ln n) times their root mean square."""
+    return relative * np.sqrt((rows ** 2).mean(-1) * 2 * np.log(rows.shape[-1]))
+
+
+def assert_greedy(test, rows, tokens, error):
+    """Each token is the one that float logits put first, or a near tie: the order of two logits is only sure where
+    they lie further apart than twice the error of one.
+
+    rows    [tokens, vocabulary]: the float model's logits, computed on this machine, where each token was chosen
+    tokens  chosen by another model or runtime, or on another machine
+    error   how far the logits that they were chosen by may lie from `rows`: a number, or one for each row
+    """
+    rows, tokens, bound = np.asarray(rows), np.asarray(tokens), 2 * np.broadcast_to(error, len(tokens))
+    test.assertEqual(len(rows), len(tokens))
+    behind = rows.max(-1) - rows[np.arange(len(tokens)), tokens]
+    for i in np.flatnonzero(behind > bound):
+        test.fail(f"token {i} of {len(tokens)} is {tokens[i]}; the float model puts {rows[i].argmax()} first, by "
+                  f"{behind[i]:.3g}, where rounding explains {bound[i]:.3g}")
+    # What the bound lets through: of tokens drawn at random one in a hundred, and never all of them.
+    test.assertLess((rows >= (rows.max(-1) - bound)[:, None]).mean(), 0.01)
+
+
 # ---- Weights, decoded here and not by phiquant ----
 
 def unpack(codes, bits):

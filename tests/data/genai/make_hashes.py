@@ -6,8 +6,9 @@
                                              tensors.json (SHA-256 of every tensor) and genai_config.json
 
 Per variant: phiquant's options for the same thing, the first 16 hex digits of each tensor's SHA-256, a SHA-256 of the
-graph's nodes, inputs and outputs (tests/runtime/genai_graph.py), genai_config.json, and for folders that are whole the
-64 tokens that onnxruntime-genai generates after a fixed prompt. Made with onnxruntime-genai 0.18.0.
+graph's nodes, inputs and outputs (tests/runtime/genai_graph.py), genai_config.json, and for whole float32 folders the
+64 tokens that onnxruntime-genai generates after a fixed prompt (not of quantized ones: docs/testing.md). Made with
+onnxruntime-genai 0.18.0.
 """
 import argparse
 import json
@@ -72,7 +73,7 @@ def describe(checkpoint, folder, prompts):
         entry["tensors"].pop("lm_head.MatMul.weight", None)
     else:
         entry["graph"] = genai_graph.digest(graph)
-    if whole and target == "cpu":
+    if whole and (target, precision) == ("cpu", "fp32"):
         entry["greedy"] = {name: genai_graph.greedy(folder, prompt) for name, prompt in prompts.items()}
     return entry
 
