@@ -1,4 +1,4 @@
-"""llama.cpp through the library inside the xllamacpp wheel: loading a GGUF file, its tokenizer, logits, perplexity.
+"""llama.cpp through the library inside the xllamacpp wheel: loading a GGUF file, its tokenizer, logits.
 
 The wheel exports llama.cpp's C functions, but no header. Parameter structs are passed as bytes: the library's own
 defaults, with the few fields set that stand at the start of llama_context_params (include/llama.h, b11549); where
@@ -163,17 +163,3 @@ class _Context:
         finally:
             lib.llama_batch_free(batch)
         return np.stack(rows)
-
-
-def perplexity(model, ids, window):
-    """As llama-perplexity -c `window` counts it: the second half of each whole window is scored, natural logarithm."""
-    total, count = 0.0, 0
-    for start in range(0, len(ids) - window + 1, window):
-        part = np.asarray(ids[start:start + window])
-        # The window's first half is context, and the last position has no next token to be scored on.
-        rows = model.logits(part, window, window - window // 2)[:-1].astype(np.float64)
-        targets = part[window // 2 + 1:]
-        top = rows.max(1)
-        total += (top + np.log(np.exp(rows - top[:, None]).sum(1)) - rows[np.arange(len(targets)), targets]).sum()
-        count += len(targets)
-    return float(np.exp(total / count))
