@@ -152,8 +152,8 @@ def assert_greedy(test, rows, tokens, error):
     for i in np.flatnonzero(behind > bound):
         test.fail(f"token {i} of {len(tokens)} is {tokens[i]}; the float model puts {rows[i].argmax()} first, by "
                   f"{behind[i]:.3g}, where rounding explains {bound[i]:.3g}")
-    # What the bound lets through: of tokens drawn at random one in a hundred, and never all of them.
-    test.assertLess((rows >= (rows.max(-1) - bound)[:, None]).mean(), 0.01)
+    # What the bound lets through: of tokens drawn at random one in twenty at most, and never all of them.
+    test.assertLess((rows >= (rows.max(-1) - bound)[:, None]).mean(), 0.05)
 
 
 # ---- Weights, decoded here and not by phiquant ----

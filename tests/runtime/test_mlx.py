@@ -17,6 +17,7 @@ from mlx_lm.utils import load, load_model
 
 import genai_graph
 import support
+import test_genai
 
 mx.set_default_device(mx.cpu)
 DATA = support.ROOT / "tests/data/mlx"
@@ -70,6 +71,12 @@ def greedy(folder, prompt, n):
 def logits(folder, ids):
     model, _ = load_model(folder)
     return np.array(model(mx.array([ids.tolist()])).astype(mx.float32))[0]
+
+
+def unit_roundoff(folder):
+    """Of the type that a folder's model computes in: half a unit in the last place of 1."""
+    model, _ = load_model(folder)
+    return {mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}[model(mx.array([[1]])).dtype]
 
 
 def config_of(folder):
@@ -160,16 +167,26 @@ class Bytes(unittest.TestCase):
 
 
 class Runs(unittest.TestCase):
-    def test_mlx_lm_generates_what_it_does_from_its_own_conversion(self):
+    def test_generates_what_the_weights_say(self):
+        """Against the same weights as float32, on the same machine. That mlx_lm's own conversion has these bytes, Bytes
+        tests; which token wins a near tie is the processor's affair (docs/testing.md)."""
         count = 0
         for checkpoint, name, want in references():
-            if "greedy" not in want:
+            # Rounding sends phimoe-tiny's tokens to other experts.
+            if "prompt" not in want or checkpoint == "phimoe-tiny":
                 continue
             with self.subTest(checkpoint=checkpoint, option=name):
                 folder = convert(checkpoint, *want["options"])
-                self.assertEqual(greedy(folder, want["prompt"], len(want["greedy"])), want["greedy"])
+                twin = support.quantize(folder, "--format", "mlx", "--precision", "fp32")
+                tokens = greedy(folder, want["prompt"], 32)
+                ids = np.array([*want["prompt"], *tokens[:-1]])
+                rows, found = (logits(f, ids).astype(np.float64)[-len(tokens):] for f in (twin, folder))
+                # Some 24 values a layer follow one another, and each is rounded once. The errors are independent.
+                steps = 24 * config_of(folder)["num_hidden_layers"] + 4
+                self.assertLess(support.relative_difference([rows], [found]), steps**0.5 * unit_roundoff(folder))
+                support.assert_greedy(self, rows, tokens, np.abs(rows - found).max(-1))
                 count += 1
-        self.assertEqual(count, 14)
+        self.assertEqual(count, 13)
 
     def test_tokenizer_loads(self):
         _, tokenizer = load(str(convert("phi3-tiny", "--precision", "int4", "--uniform")))
@@ -177,17 +194,21 @@ class Runs(unittest.TestCase):
         self.assertEqual(tokenizer.encode("And it came to pass", add_special_tokens=False), want["prompt"])
 
     def test_context_picks_the_rope_factors(self):
-        """float32 both ways: the difference is that of summation orders, below 1e-4 of logits around 10."""
+        """float32 both ways: what differs is the order of sums, and beyond that the other factors."""
+        def difference(folder, recorded, length):
+            want = recorded[f"{length}_logits"].astype(np.float64)
+            ours = logits(folder, recorded[f"{length}_ids"]).astype(np.float64)
+            return support.relative_difference([want], [ours[-len(want):]])
+
         for checkpoint in LONG_ROPE:
             recorded = np.load(genai_graph.checkpoint(checkpoint) / "logits.npz")
+            slack = {length: test_genai.float_slack(checkpoint, len(recorded[f"{length}_ids"]))
+                     for length in ("short", "long")}
             for context, exact, other in (("48", "short", "long"), ("512", "short", "long"), ("600", "long", "short")):
                 with self.subTest(checkpoint=checkpoint, context=context):
                     folder = convert(checkpoint, "--precision", "fp32", "--context", context)
-                    ours = logits(folder, recorded[f"{exact}_ids"])
-                    want = recorded[f"{exact}_logits"][-len(ours):]
-                    self.assertLess(np.abs(ours[-len(want):] - want).max(), 1e-4)
-                    ours, want = logits(folder, recorded[f"{other}_ids"]), recorded[f"{other}_logits"]
-                    self.assertGreater(np.abs(ours[-len(want):] - want).max(), 1)
+                    self.assertLess(difference(folder, recorded, exact), slack[exact])
+                    self.assertGreater(difference(folder, recorded, other), slack[other])
 
     def test_without_context_there_is_a_warning(self):
         for checkpoint, expected in (("phi3-tiny", 1), ("phi3-4k-tiny", 0)):

@@ -5,8 +5,7 @@
                                            tensors.json (SHA-256 of every tensor), and greedy.json
 
 Per option: phiquant's options for the same thing, config.json, the first 16 hex digits of each tensor's SHA-256 behind
-its type and shape, and the tokens that mlx_lm generates after a fixed prompt. Made with mlx-lm 0.32.2 and mlx 0.32.4
-on the CPU.
+its type and shape, and a prompt. Made with mlx-lm 0.32.2 and mlx 0.32.4 on the CPU.
 """
 import argparse
 import json
@@ -39,7 +38,7 @@ def main():
             options[folder.name] = {"options": OPTIONS[folder.name], "tensors": tensors,
                                     "config": json.loads((folder / "config.json").read_text())}
             if said := greedy.get(f"{checkpoint.name}-{folder.name}"):
-                options[folder.name] |= {"prompt": said["prompt_ids"], "greedy": said["greedy"]}
+                options[folder.name]["prompt"] = said["prompt_ids"]
         (args.out / f"{checkpoint.name}.json").write_text(json.dumps(options, indent=1) + "\n")
         print(f"{checkpoint.name}: {', '.join(options)}")
 
