@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "core/checked_math.h"
-#include "core/source_parts.h"
 
 namespace phiquant {
 namespace {
@@ -23,8 +22,6 @@ class Slice final : public ByteSource {
     assert(range_inside(offset, out.size(), size_bytes_));
     return source_->read(offset_ + offset, out);
   }
-  const ByteSource& source() const { return *source_; }
-  uint64_t offset() const { return offset_; }
 
  private:
   Source source_;
@@ -108,10 +105,14 @@ class Computed final : public ByteSource {
   FillFloats fill_;
 };
 
-uint64_t row_bytes(const SourceTensor& tensor) {
+uint64_t row_values(const SourceTensor& tensor) {
   uint64_t values = 1;
   for (size_t d = 1; d < tensor.shape.size(); ++d) values *= tensor.shape[d];
-  return values * dtype_bits(tensor.dtype) / 8;
+  return values;
+}
+
+uint64_t row_bytes(const SourceTensor& tensor) {
+  return row_values(tensor) * dtype_bits(tensor.dtype) / 8;
 }
 
 }  // namespace
@@ -121,19 +122,8 @@ std::shared_ptr<const ByteSource> slice_source(Source source, uint64_t offset,
   return std::make_shared<Slice>(std::move(source), offset, size_bytes);
 }
 
-SourcePart part_of(const ByteSource& source) {
-  SourcePart part{&source, 0};
-  while (const auto* slice = dynamic_cast<const Slice*>(part.whole))
-    part = {&slice->source(), part.offset + slice->offset()};
-  return part;
-}
-
 std::shared_ptr<const ByteSource> concat_source(std::vector<Source> parts) {
   return std::make_shared<Concat>(std::move(parts));
-}
-
-std::shared_ptr<const ByteSource> interleave_source(Source a, Source b, uint64_t row_bytes) {
-  return std::make_shared<Interleave>(std::move(a), std::move(b), row_bytes);
 }
 
 std::shared_ptr<const ByteSource> computed_source(uint64_t n_values, FillFloats fill) {
@@ -145,7 +135,16 @@ SourceTensor slice_rows(const SourceTensor& tensor, uint64_t first, uint64_t cou
   SourceTensor part = tensor;
   part.shape[0] = count;
   part.bytes = slice_source(tensor.bytes, first * row_bytes(tensor), count * row_bytes(tensor));
+  if (part.stored) part.first_stored += first * row_values(tensor);
   return part;
+}
+
+SourceTensor interleave_rows(const SourceTensor& a, const SourceTensor& b) {
+  assert(a.dtype == b.dtype && a.shape == b.shape && !a.shape.empty());
+  SourceTensor both{a.name, a.dtype, a.shape,
+                    std::make_shared<Interleave>(a.bytes, b.bytes, row_bytes(a))};
+  both.shape[0] *= 2;
+  return both;
 }
 
 SourceTensor concat_rows(std::string name, const std::vector<SourceTensor>& tensors) {

@@ -108,6 +108,8 @@ class ByteSource {
   virtual Result<void> read(uint64_t offset, std::span<std::byte> out) const = 0;
 };
 
+struct StoredRows;  // quant/stored_rows.h; core only hands it on
+
 // A tensor of an input model whose bytes were not loaded.
 struct SourceTensor {
   std::string name;
@@ -115,6 +117,11 @@ struct SourceTensor {
   Shape shape;
   std::shared_ptr<const ByteSource>
       bytes;  // size_bytes() == tensor_bytes(dtype, shape), checked by the reader
+  // The codes that all of `bytes` are decoded from as they are read, and which of their values is
+  // the first one here. Null: the values are stored, or made of several tensors. Whoever gives a
+  // copy other bytes gives it no codes.
+  std::shared_ptr<const StoredRows> stored = nullptr;
+  uint64_t first_stored = 0;
 };
 
 }  // namespace phiquant

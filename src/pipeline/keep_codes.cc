@@ -10,7 +10,6 @@
 #include <fmt/core.h>
 
 #include "core/half.h"
-#include "core/source_parts.h"
 #include "quant/stored_rows.h"
 #include "wire/gguf_types.h"
 
@@ -83,22 +82,25 @@ class BlockPart final : public ByteSource {
   bool scales_;
 };
 
-// The blocks that a dense weight is decoded from, where they are q4_0 or q8_0 and begin and end
-// with it.
-std::optional<Blocks> blocks_of(const WeightSource& weight) {
+// The floats of a dense weight, where they are decoded from codes in the order in which they are
+// stored.
+const SourceTensor* decoded_of(const WeightSource& weight) {
   const auto* dense = std::get_if<DenseStorage>(&weight.storage);
-  if (!dense || dense->orientation != Orientation::nk || dense->data.dtype != DType::f32)
+  return dense && dense->data.stored ? &dense->data : nullptr;
+}
+
+// The blocks that a weight is decoded from, where they are q4_0 or q8_0 and begin and end with it.
+std::optional<Blocks> blocks_of(const WeightSource& weight) {
+  const SourceTensor* floats = decoded_of(weight);
+  if (!floats || std::get<DenseStorage>(weight.storage).orientation != Orientation::nk ||
+      floats->stored->scheme->family != RowFamily::gguf)
     return std::nullopt;
-  const SourcePart part = part_of(*dense->data.bytes);
-  const auto stored = stored_rows(*part.whole);
-  if (!stored || stored->scheme->family != RowFamily::gguf) return std::nullopt;
-  const uint32_t type = stored->scheme->type_id;
-  constexpr uint64_t kFloatBytes = kBlock * sizeof(float);
-  if ((type != kGgmlQ4_0 && type != kGgmlQ8_0) || part.offset % kFloatBytes != 0 ||
+  const uint32_t type = floats->stored->scheme->type_id;
+  if ((type != kGgmlQ4_0 && type != kGgmlQ8_0) || floats->first_stored % kBlock != 0 ||
       weight.k % kBlock != 0)
     return std::nullopt;
-  return Blocks{stored->planes[0], part.offset / kFloatBytes, weight.n * (weight.k / kBlock),
-                type == kGgmlQ4_0 ? 4u : 8u};
+  return Blocks{floats->stored->planes[0], floats->first_stored / kBlock,
+                weight.n * (weight.k / kBlock), type == kGgmlQ4_0 ? 4u : 8u};
 }
 
 bool has_the_grid(const BlockJob& job, const Plan& plan, const Blocks& blocks) {
@@ -135,9 +137,8 @@ void keep_stored_codes(Plan& plan) {
   for (PlanRow& row : plan.rows) {
     if (!row.job || !row.reason.empty()) continue;
     const auto* job = std::get_if<BlockJob>(&plan.jobs[*row.job]);
-    const auto* dense = job ? std::get_if<DenseStorage>(&job->source.storage) : nullptr;
-    const auto stored = dense ? stored_rows(*part_of(*dense->data.bytes).whole) : std::nullopt;
-    if (stored) row.reason = fmt::format("decoded from {}", stored->scheme->name);
+    const SourceTensor* floats = job ? decoded_of(job->source) : nullptr;
+    if (floats) row.reason = fmt::format("decoded from {}", floats->stored->scheme->name);
   }
 }
 

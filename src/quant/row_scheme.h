@@ -73,9 +73,9 @@ const RowScheme* find_gguf_type(uint32_t type_id);
 uint64_t row_plane_bytes(const RowScheme& scheme, const RowParams& params, size_t plane,
                          uint64_t n_values);
 
-// A tensor that is stored in `scheme`, as float32, decoded as it is read. `planes`: one source for
-// each plane of the layout, in order, of exactly row_plane_bytes; the last dimension of `shape` is
-// a multiple of the block size (the reader checked both).
+// A tensor that is stored in `scheme`, as float32, decoded as it is read; its `stored` says so.
+// `planes`: one source for each plane of the layout, in order, of exactly row_plane_bytes; the last
+// dimension of `shape` is a multiple of the block size (the reader checked both).
 SourceTensor decoded_rows(std::string name, Shape shape, const RowScheme& scheme,
                           const RowParams& params,
                           std::vector<std::shared_ptr<const ByteSource>> planes);

@@ -60,15 +60,11 @@ constexpr uint64_t kRun = 16384;  // values decoded at a time, whole blocks
 
 class DecodedRows final : public ByteSource {
  public:
-  DecodedRows(const RowScheme& scheme, const RowParams& params, uint64_t n_values,
-              std::vector<std::shared_ptr<const ByteSource>> planes)
-      : scheme_(scheme),
-        params_(params),
-        layout_(scheme.layout(params)),
-        n_values_(n_values),
-        planes_(std::move(planes)) {}
+  DecodedRows(std::shared_ptr<const StoredRows> rows, uint64_t n_values)
+      : rows_(std::move(rows)),
+        layout_(rows_->scheme->layout(rows_->params)),
+        n_values_(n_values) {}
   uint64_t size_bytes() const override { return n_values_ * sizeof(float); }
-  StoredRows stored() const { return {&scheme_, planes_}; }
 
   Result<void> read(uint64_t offset, std::span<std::byte> out) const override {
     const uint64_t run = std::max<uint64_t>(1, kRun / layout_.block_size) * layout_.block_size;
@@ -81,13 +77,13 @@ class DecodedRows final : public ByteSource {
       const uint64_t whole = (wanted + layout_.block_size - 1) / layout_.block_size;
       const uint64_t n = std::min(run, whole * layout_.block_size);
       RowPlanesView view = {};
-      for (size_t p = 0; p < planes_.size(); ++p) {
+      for (size_t p = 0; p < rows_->planes.size(); ++p) {
         const uint64_t block_bytes = layout_.block_bytes[p];
         stored[p].resize(n / layout_.block_size * block_bytes);
-        PHIQUANT_TRY(planes_[p]->read(first / layout_.block_size * block_bytes, stored[p]));
+        PHIQUANT_TRY(rows_->planes[p]->read(first / layout_.block_size * block_bytes, stored[p]));
         view[p] = stored[p].data();
       }
-      scheme_.decode(view, 1, n, params_, values.data());
+      rows_->scheme->decode(view, 1, n, rows_->params, values.data());
       const uint64_t skip = offset - first * sizeof(float);
       const auto taken =
           static_cast<size_t>(std::min<uint64_t>(out.size(), n * sizeof(float) - skip));
@@ -99,20 +95,12 @@ class DecodedRows final : public ByteSource {
   }
 
  private:
-  const RowScheme& scheme_;
-  RowParams params_;
+  std::shared_ptr<const StoredRows> rows_;
   RowLayout layout_;
   uint64_t n_values_;
-  std::vector<std::shared_ptr<const ByteSource>> planes_;
 };
 
 }  // namespace
-
-std::optional<StoredRows> stored_rows(const ByteSource& source) {
-  const auto* rows = dynamic_cast<const DecodedRows*>(&source);
-  if (!rows) return std::nullopt;
-  return rows->stored();
-}
 
 std::span<const RowScheme> row_schemes() { return kRowSchemes; }
 
@@ -138,8 +126,9 @@ SourceTensor decoded_rows(std::string name, Shape shape, const RowScheme& scheme
                           const RowParams& params,
                           std::vector<std::shared_ptr<const ByteSource>> planes) {
   const uint64_t n_values = element_count(shape).value_or(0);
-  auto bytes = std::make_shared<DecodedRows>(scheme, params, n_values, std::move(planes));
-  return {std::move(name), DType::f32, std::move(shape), std::move(bytes)};
+  auto rows = std::make_shared<const StoredRows>(StoredRows{&scheme, params, std::move(planes)});
+  auto bytes = std::make_shared<DecodedRows>(rows, n_values);
+  return {std::move(name), DType::f32, std::move(shape), std::move(bytes), std::move(rows)};
 }
 
 }  // namespace phiquant

@@ -1,8 +1,7 @@
-// The blocks behind a tensor that is decoded as it is read.
+// The codes behind a tensor that is decoded as it is read (SourceTensor::stored).
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "core/tensor.h"
@@ -12,10 +11,9 @@ namespace phiquant {
 
 struct StoredRows {
   const RowScheme* scheme = nullptr;
+  RowParams params;
+  // One source for each plane of the scheme's layout, in order: the blocks of all values.
   std::vector<std::shared_ptr<const ByteSource>> planes;
 };
-
-// nullopt where `source` is not of decoded_rows().
-std::optional<StoredRows> stored_rows(const ByteSource& source);
 
 }  // namespace phiquant

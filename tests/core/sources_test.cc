@@ -42,8 +42,12 @@ TEST(Sources, ConcatJoinsPartsAlsoEmptyOnes) {
 }
 
 TEST(Sources, InterleaveTakesRowsByTurns) {
-  const auto source = interleave_source(memory_source("aabbcc"), memory_source("AABBCC"), 2);
-  expect_bytes(*source, "aaAAbbBBccCC");
+  const SourceTensor a{"a", DType::u8, {3, 2}, memory_source("aabbcc")},
+      b{"b", DType::u8, {3, 2}, memory_source("AABBCC")};
+  const SourceTensor both = interleave_rows(a, b);
+  EXPECT_EQ(both.name, "a");
+  EXPECT_EQ(both.shape, (Shape{6, 2}));
+  expect_bytes(*both.bytes, "aaAAbbBBccCC");
 }
 
 TEST(Sources, ComputedValuesDoNotDependOnHowTheyAreRead) {

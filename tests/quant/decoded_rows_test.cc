@@ -4,7 +4,10 @@
 #include <cmath>
 
 #include "core/input_file.h"
+#include "core/sources.h"
+#include "quant/numeric/cast_source.h"
 #include "quant/row_run.h"
+#include "quant/stored_rows.h"
 
 namespace phiquant::test {
 namespace {
@@ -104,6 +107,28 @@ TEST(DecodedRowsOf, FailsWhereASourceFails) {
   const Result<void> result = tensor.bytes->read(0, one);
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(result.error().code, Errc::io);
+}
+
+// Slices know the codes that they are decoded from, whatever is made of several tensors or has
+// other values does not.
+TEST(DecodedRowsOf, CodesAreKnownOfParts) {
+  const RowScheme& scheme = *find_row_scheme(RowFamily::gguf, "q8_0");
+  const auto codes = memory_source(std::string(size_t{4 * 3 * 2} * 34, '\0'));
+  const SourceTensor whole = decoded_rows("w", {4, 3, 64}, scheme, {}, {codes});
+  ASSERT_TRUE(whole.stored);
+  EXPECT_EQ(whole.stored->scheme, &scheme);
+  EXPECT_EQ(whole.stored->planes, (std::vector{codes}));
+  EXPECT_EQ(whole.first_stored, 0u);
+  SourceTensor one = slice_rows(whole, 2, 1);
+  EXPECT_EQ(one.stored, whole.stored);
+  EXPECT_EQ(one.first_stored, uint64_t{2 * 3 * 64});
+  one.shape.erase(one.shape.begin());
+  const SourceTensor row = slice_rows(one, 1, 1);
+  EXPECT_EQ(row.first_stored, uint64_t{(2 * 3 + 1) * 64});
+  EXPECT_FALSE(concat_rows("c", {row, row}).stored);
+  EXPECT_FALSE(interleave_rows(row, row).stored);
+  EXPECT_FALSE(cast_source(row, DType::f16).stored);
+  EXPECT_EQ(cast_source(row, DType::f32).stored, whole.stored);
 }
 
 }  // namespace

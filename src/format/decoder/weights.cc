@@ -215,11 +215,7 @@ class WeightCollector {
       out.push_back(get(Role::expert_down, layer, false, e));
       if (!error_) return;
       pair = alike(std::move(pair));
-      SourceTensor both = pair[0];
-      both.shape[0] *= 2;
-      both.bytes = interleave_source(pair[0].bytes, pair[1].bytes,
-                                     pair[0].shape[1] * dtype_bits(pair[0].dtype) / 8);
-      in.push_back(std::move(both));
+      in.push_back(interleave_rows(pair[0], pair[1]));
     }
     add_stack(layer, Role::expert_gate, "gate_up_proj", std::move(in));
     add_stack(layer, Role::expert_down, "down_proj", std::move(out));
