@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/overload.h"
+
 namespace phiquant {
 namespace {
 
@@ -114,6 +116,48 @@ struct Cutter {
   }
 };
 
+// Bytes that a worker holds while it runs a chunk, beside what goes to the output.
+struct Buffers {
+  const Plan& plan;
+  const Chunk& chunk;
+  const ChunkLimits& limits;
+
+  uint64_t values() const { return uint64_t{chunk.region.rows()} * chunk.region.cols(); }
+  // Stored bytes of `cols` columns, where a reader holds them.
+  uint64_t held(const WeightSource& w, uint64_t cols) const {
+    return cols * TileReader::held_bytes_per_column(w, chunk.region.rows());
+  }
+
+  uint64_t operator()(const CopyJob&) const { return chunk.source_bytes; }
+  uint64_t operator()(const CastJob&) const { return chunk.source_bytes + 8 * values(); }
+  uint64_t operator()(const DecodeJob& j) const {
+    if (turns_over(j))
+      return values() * (dtype_bits(plan.tensors[j.out].dtype) / 8) +
+             held(j.source, std::min<uint64_t>(kTurnRows, chunk.region.cols()));
+    return 16 * values() + held(j.source, chunk.region.cols());
+  }
+  uint64_t operator()(const AffineJob& j) const {
+    return 16 * values() + held(j.source, chunk.region.cols());
+  }
+  // Stored bytes, codes that are no larger, and two tiles of floats.
+  uint64_t operator()(const RowJob&) const {
+    return 2 * chunk.source_bytes + 2 * sizeof(float) * row_tile_values(chunk.region.rows());
+  }
+  uint64_t operator()(const BlockJob& j) const {
+    const uint64_t block = j.params.block_size,
+                   cols = std::min<uint64_t>(
+                       chunk.region.cols(),
+                       tile_columns(j.source, chunk.region.rows(), block, limits.chunk_bytes));
+    const uint64_t tile = 3 * sizeof(float) * cols * block;
+    // nbits: a cache line of codes a column, until it goes to the output.
+    const uint64_t unpacked = j.scheme->packing == Packing::nbits
+                                  ? cols * std::max<uint64_t>(kCodeLine, block * j.params.bits / 8)
+                                  : values();
+    const uint64_t parameters = 16 * chunk.region.cols() * ceil_div(chunk.region.rows(), block);
+    return tile + held(j.source, cols) + unpacked + values() * j.params.bits / 8 + parameters;
+  }
+};
+
 }  // namespace
 
 ChunkLimits chunk_limits(const ExecuteOptions& options) {
@@ -144,9 +188,14 @@ uint64_t tile_columns(const WeightSource& weight, uint64_t rows, uint64_t step,
 }
 
 bool needs_reduction(const Job& job) {
-  if (const auto* block = std::get_if<BlockJob>(&job))
-    return block->scheme->step_errors && block->params.iterations == 0;
-  return std::holds_alternative<AffineJob>(job);
+  return std::visit(
+      Overload{[](const CopyJob&) { return false; }, [](const CastJob&) { return false; },
+               [](const DecodeJob&) { return false; },
+               [](const BlockJob& block) {
+                 return block.scheme->step_errors && block.params.iterations == 0;
+               },
+               [](const AffineJob&) { return true; }, [](const RowJob&) { return false; }},
+      job);
 }
 
 std::vector<Stage> make_stages(const Plan& plan, const ChunkLimits& limits) {
@@ -168,40 +217,7 @@ std::vector<Stage> make_stages(const Plan& plan, const ChunkLimits& limits) {
 
 uint64_t chunk_memory_bytes(const Plan& plan, const Chunk& chunk, const ChunkLimits& limits) {
   const uint64_t staging = 4 << 20;
-  const uint64_t values = uint64_t{chunk.region.rows()} * chunk.region.cols();
-  const auto& job = plan.jobs[chunk.job];
-  if (std::holds_alternative<CopyJob>(job)) return staging + chunk.source_bytes;
-  if (std::holds_alternative<CastJob>(job)) return staging + chunk.source_bytes + 8 * values;
-  if (const auto* decode = std::get_if<DecodeJob>(&job); decode && turns_over(*decode))
-    return staging + values * (dtype_bits(plan.tensors[decode->out].dtype) / 8) +
-           std::min<uint64_t>(kTurnRows, chunk.region.cols()) *
-               TileReader::held_bytes_per_column(decode->source, chunk.region.rows());
-  if (const auto* decode = std::get_if<DecodeJob>(&job))
-    return staging + 16 * values +
-           chunk.region.cols() *
-               TileReader::held_bytes_per_column(decode->source, chunk.region.rows());
-  if (const auto* affine = std::get_if<AffineJob>(&job))
-    return staging + 16 * values +
-           chunk.region.cols() *
-               TileReader::held_bytes_per_column(affine->source, chunk.region.rows());
-  // Stored bytes, codes that are no larger, and two tiles of floats.
-  if (std::holds_alternative<RowJob>(job))
-    return staging + 2 * chunk.source_bytes +
-           2 * sizeof(float) * row_tile_values(chunk.region.rows());
-  const auto& block = std::get<BlockJob>(job);
-  const uint64_t cols = std::min<uint64_t>(
-      chunk.region.cols(),
-      tile_columns(block.source, chunk.region.rows(), block.params.block_size, limits.chunk_bytes));
-  const uint64_t tile = 3 * sizeof(float) * cols * block.params.block_size;
-  const uint64_t held = cols * TileReader::held_bytes_per_column(block.source, chunk.region.rows());
-  // nbits: a cache line of codes a column, until it goes to the output.
-  const uint64_t unpacked =
-      block.scheme->packing == Packing::nbits
-          ? cols * std::max<uint64_t>(kCodeLine, block.params.block_size * block.params.bits / 8)
-          : values;
-  const uint64_t parameters =
-      16 * chunk.region.cols() * ceil_div(chunk.region.rows(), block.params.block_size);
-  return staging + tile + held + unpacked + values * block.params.bits / 8 + parameters;
+  return staging + std::visit(Buffers{plan, chunk, limits}, plan.jobs[chunk.job]);
 }
 
 }  // namespace phiquant

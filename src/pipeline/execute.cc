@@ -11,6 +11,7 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include "core/cancel.h"
+#include "core/overload.h"
 #include "pipeline/chunks.h"
 #include "pipeline/run_job.h"
 #include "pipeline/tensor_error.h"
@@ -88,14 +89,23 @@ void add(ChunkOutcome& to, const ChunkOutcome& from) {
   to.cast.add(from.cast);
 }
 
+// Whether the report says of a job what its casts lost even where that is nothing.
+bool always_counts_casts(const Job& job) {
+  return std::visit(
+      Overload{[](const CopyJob&) { return false; }, [](const CastJob&) { return true; },
+               [](const DecodeJob&) { return false; }, [](const BlockJob&) { return false; },
+               [](const AffineJob&) { return false; }, [](const RowJob&) { return false; }},
+      job);
+}
+
 void collect(const Plan& plan, const std::vector<ChunkOutcome>& per_job, Run& run,
              ExecuteResult& result) {
   ChunkOutcome total;
   for (uint32_t j = 0; j < plan.jobs.size(); ++j) {
     const quant::CastStats& cast = per_job[j].cast;
     // A weight that is turned over while it is cast (DecodeJob) loses values as any other.
-    const bool counts = std::holds_alternative<CastJob>(plan.jobs[j]) ||
-                        cast.overflowed + cast.underflowed + cast.nan > 0;
+    const bool counts =
+        always_counts_casts(plan.jobs[j]) || cast.overflowed + cast.underflowed + cast.nan > 0;
     const bool measured = per_job[j].error.n > 0;
     std::optional<TensorError>& error = result.errors.emplace_back();
     if (measured || counts) error = tensor_error(per_job[j].error, per_job[j].cast);

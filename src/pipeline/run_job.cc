@@ -1,8 +1,10 @@
 #include "pipeline/run_job.h"
-#include "core/aligned_buffer.h"
 
 #include <algorithm>
 #include <cmath>
+
+#include "core/aligned_buffer.h"
+#include "core/overload.h"
 
 namespace phiquant {
 
@@ -132,24 +134,29 @@ Result<void> finish_reduction(const RunContext& context, uint32_t job,
                               std::span<const Chunk> chunks, std::span<const ChunkOutcome> outcomes,
                               JobState& state) {
   if (state.non_finite) return {};
-  if (const auto* block = std::get_if<BlockJob>(&context.plan.jobs[job]))
-    return finish_block_reduction(*block, job, chunks, outcomes, state);
-  return finish_affine_reduction(context, std::get<AffineJob>(context.plan.jobs[job]), state);
+  return std::visit(
+      Overload{[](const CopyJob&) { return Result<void>(); },
+               [](const CastJob&) { return Result<void>(); },
+               [](const DecodeJob&) { return Result<void>(); },
+               [&](const BlockJob& j) {
+                 return finish_block_reduction(j, job, chunks, outcomes, state);
+               },
+               [&](const AffineJob& j) { return finish_affine_reduction(context, j, state); },
+               [](const RowJob&) { return Result<void>(); }},
+      context.plan.jobs[job]);
 }
 
 Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& state,
                        Workspace& work, ChunkOutcome& outcome) {
-  const Job& job = context.plan.jobs[chunk.job];
-  if (const auto* copy = std::get_if<CopyJob>(&job)) return run_copy(context, *copy, chunk, work);
-  if (const auto* cast = std::get_if<CastJob>(&job))
-    return run_cast(context, *cast, chunk, state, work, outcome);
-  if (const auto* decode = std::get_if<DecodeJob>(&job))
-    return run_decode(context, *decode, chunk, state, work, outcome);
-  if (const auto* block = std::get_if<BlockJob>(&job))
-    return run_block(context, *block, chunk, state, work, outcome);
-  if (const auto* rows = std::get_if<RowJob>(&job))
-    return run_rows(context, *rows, chunk, state, work, outcome);
-  return run_affine(context, std::get<AffineJob>(job), chunk, state, work, outcome);
+  return std::visit(
+      Overload{
+          [&](const CopyJob& j) { return run_copy(context, j, chunk, work); },
+          [&](const CastJob& j) { return run_cast(context, j, chunk, state, work, outcome); },
+          [&](const DecodeJob& j) { return run_decode(context, j, chunk, state, work, outcome); },
+          [&](const BlockJob& j) { return run_block(context, j, chunk, state, work, outcome); },
+          [&](const AffineJob& j) { return run_affine(context, j, chunk, state, work, outcome); },
+          [&](const RowJob& j) { return run_rows(context, j, chunk, state, work, outcome); }},
+      context.plan.jobs[chunk.job]);
 }
 
 }  // namespace phiquant

@@ -5,7 +5,7 @@
 #include <fmt/core.h>
 
 #include "core/checked_math.h"
-#include "core/posix/file.h"
+#include "core/overload.h"
 #include "wire/gguf_header.h"
 
 namespace phiquant {
@@ -39,9 +39,11 @@ std::vector<Part> cut(const std::vector<GgufOutTensor>& tensors, uint64_t max_si
 }
 
 void set_outputs(Job& job, TensorId id) {
-  if (auto* rows = std::get_if<RowJob>(&job)) rows->planes[0] = id;
-  if (auto* cast = std::get_if<CastJob>(&job)) cast->out = id;
-  if (auto* copy = std::get_if<CopyJob>(&job)) copy->out = id;
+  std::visit(Overload{[&](CopyJob& j) { j.out = id; }, [&](CastJob& j) { j.out = id; },
+                      [&](DecodeJob& j) { j.out = id; }, [&](RowJob& j) { j.planes[0] = id; },
+                      // These have several outputs, a tensor of GGUF is one.
+                      [](BlockJob&) {}, [](AffineJob&) {}},
+             job);
 }
 
 void add_tensor(Plan& plan, GgufOutTensor t, const GgufTensorInfo& info, uint64_t data_begin) {
