@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks that #include lines and link lines only point down:
-core <- wire <- quant <- model <- decide <- format <- pipeline <- cli.
+core <- wire <- quant <- model <- decide <- format <- pipeline <- cli,
+and that the system is called behind its seam only (src/core/posix, and the terminal in src/cli).
 
 Prints one line per violation and exits with 1 if there is any.
 """
@@ -23,13 +24,27 @@ CONFINED = {
     "unistd.h": POSIX,
     "fcntl.h": POSIX,
     "sys/": POSIX,
+    "linux/": POSIX,
+    "dirent.h": POSIX,
+    "dlfcn.h": POSIX,
+    "poll.h": POSIX,
+    "pthread.h": POSIX,
+    "sched.h": POSIX,
+    "signal.h": POSIX,
+    "termios.h": POSIX,
 }
+# "::open(...)": how the system's calls are written here, so that they are told from functions of the same name.
+SYSTEM_CALL = re.compile(r"(?<![\w>:])::[a-z]\w*\(")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<([^>]+)>|"([^"]+)")', re.MULTILINE)
 LINK = re.compile(r"^phiquant_library\((\w+)([^)]*)\)", re.MULTILINE)
 
 
 def beneath(folder):
     return LAYERS[:LAYERS.index(folder) + 1]
+
+
+def folder_of(path):
+    return path.rpartition("/")[0]
 
 
 def problem(path, angled, target):
@@ -46,6 +61,8 @@ def problem(path, angled, target):
     folder = path.split("/")[1]
     if folder not in LAYERS:
         return f"src/{folder} is not a known layer"
+    if target.startswith("core/posix/") and folder_of(path) != "src/core/posix":
+        return "only src/core/posix knows the system (include the header in core instead)"
     if not angled and "/" not in target:
         return "write the folder too, as in \"core/half.h\""
     if top in LAYERS and top not in beneath(folder):
@@ -53,7 +70,11 @@ def problem(path, angled, target):
     return None
 
 
-def check_includes(root):
+def line_of(text, at):
+    return text.count("\n", 0, at) + 1
+
+
+def check_files(root):
     files = [f for top in ("include", "src") for f in sorted((root / top).rglob("*")) if f.suffix in (".h", ".cc")]
     found = []
     for file in files:
@@ -63,7 +84,10 @@ def check_includes(root):
             target = match[2] or match[3]
             why = problem(path, match[2] is not None, target)
             if why:
-                found.append(f"{path}:{text.count(chr(10), 0, match.start(1)) + 1}: includes {target}: {why}")
+                found.append(f"{path}:{line_of(text, match.start(1))}: includes {target}: {why}")
+        for match in SYSTEM_CALL.finditer(text):
+            if not POSIX.match(path):
+                found.append(f"{path}:{line_of(text, match.start())}: calls {match[0]}): {POSIX.pattern} may")
     return len(files), found
 
 
@@ -81,7 +105,7 @@ def check_links(root):
 
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
-    n_files, found = check_includes(root)
+    n_files, found = check_files(root)
     found += check_links(root)
     for line in found:
         print(line)

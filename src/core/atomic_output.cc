@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "core/file.h"
 #include "core/file_writer.h"
 #include "core/output_checks.h"
 #include "core/temp_sibling.h"

@@ -11,7 +11,7 @@
 #include <span>
 #include <unordered_map>
 
-#include "core/posix/file.h"
+#include "core/file.h"
 #include "phiquant/error.h"
 
 namespace phiquant {

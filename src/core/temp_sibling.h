@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/posix/file.h"
+#include "core/file.h"
 #include "phiquant/error.h"
 
 namespace phiquant {

@@ -17,6 +17,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/output_test_util.h"
+#include "core/posix/file.h"
 
 namespace phiquant {
 namespace {

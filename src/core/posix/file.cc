@@ -1,12 +1,10 @@
 #include "core/posix/file.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <system_error>
 
 namespace phiquant {
 
@@ -23,22 +21,6 @@ Fd open_fd(const std::filesystem::path& path, int flags, unsigned mode) {
   do fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   while (fd < 0 && errno == EINTR);
   return Fd(fd);
-}
-
-std::string errno_text(int error) { return std::generic_category().message(error); }
-
-Error io_error(const std::filesystem::path& path, std::string_view what, int error) {
-  return Error{Errc::io, fmt::format("{}: {}: {}", path.string(), what, errno_text(error))};
-}
-
-std::string bytes_text(uint64_t bytes) {
-  if (bytes < 1000) return fmt::format("{} bytes", bytes);
-  constexpr std::string_view kUnits[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
-  double value = static_cast<double>(bytes) / 1000;
-  size_t unit = 0;
-  // 999.95 would print as 1000.0 of its unit.
-  for (; value >= 999.95 && unit + 1 < std::size(kUnits); ++unit) value /= 1000;
-  return fmt::format("{:.1f} {} ({} bytes)", value, kUnits[unit], bytes);
 }
 
 int pread_all(int fd, std::span<std::byte> out, uint64_t offset, size_t& done) {

@@ -16,6 +16,7 @@
 #include "core/aligned_buffer.h"
 #include "core/atomic_output.h"
 #include "core/checked_math.h"
+#include "core/posix/file.h"
 
 namespace phiquant {
 namespace {

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "core/posix/file.h"
+
 namespace phiquant {
 namespace {
 
