@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "model/checkpoint/model_card.h"
 #include "phiquant/error.h"
 #include "phiquant/options.h"
 
@@ -143,6 +145,16 @@ struct WeightKey {
   auto operator<=>(const WeightKey&) const = default;
 };
 
+// A stored tensor: where it is, and as what.
+struct TensorPlace {
+  size_t order = 0;   // among all tensors, file after file
+  std::string file;   // its name in the folder
+  std::string codes;  // "affine4 group 64", "mxfp4"; "" where it is no codes of MLX
+  uint64_t size_bytes = 0, n_rows = 0;  // of codes, scales and biases together; rows of values
+};
+
+struct Vocabulary;  // model/tokenizer/vocabulary.h
+
 struct Checkpoint {
   std::filesystem::path folder;
   std::string architecture;        // "Phi3ForCausalLM": for messages and metadata only
@@ -163,6 +175,18 @@ struct Checkpoint {
   std::string config_json;             // the files as they are, for writers that need more
   std::string generation_config_json;  // "" where absent
   uint64_t input_bytes = 0;
+  // By the name of the stored tensor; weights that are parts of one are "<name>[3].gate". Of
+  // folders only.
+  std::map<std::string, TensorPlace, std::less<>> places;
+  std::string quantized_by;  // "MLX"; "" for a checkpoint of floats
+  ModelCard card;
+  // The tokenizer is in the model's own file (GGUF): there are no files of it to copy.
+  bool has_inner_tokenizer = false;
+  // Few writers need the vocabulary, and reading it takes its time: the reader leaves behind how
+  // to.
+  std::function<Result<Vocabulary>(const Checkpoint&)> vocabulary_reader;
+  // Errors: those of read_vocabulary() or gguf_vocabulary() · unsupported (no reader).
+  Result<Vocabulary> vocabulary() const;
 
   const SourceTensor* find(Role role, int32_t layer = -1, bool bias = false,
                            int32_t expert = -1) const {

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/overload.h"
 #include "phiquant/phiquant.h"
 #include "pipeline/inspect_onnx.h"
 #include "pipeline/inspect_use.h"
@@ -71,14 +72,20 @@ InspectReport inspect_weights(const ModelWeights& model) {
 }  // namespace
 
 Result<InspectReport> inspect(const std::filesystem::path& path, bool follow_symlinks) {
-  const WeightsReader& reader = weights_reader(path);
-  if (reader.has_graph) {
-    PHIQUANT_ASSIGN(InspectReport report, inspect_onnx(path, follow_symlinks));
-    report.format = reader.format;
-    return report;
-  }
-  PHIQUANT_ASSIGN(const ModelWeights model, reader.open(path, {follow_symlinks}));
-  return inspect_weights(model);
+  const Reader& reader = reader_of(path);
+  PHIQUANT_ASSIGN(const Model model, open_for_reading(reader, path, follow_symlinks));
+  const auto weights = [&]() -> Result<InspectReport> {
+    PHIQUANT_ASSIGN(const ModelWeights found, weights_of(model, reader, path));
+    return inspect_weights(found);
+  };
+  return std::visit(Overload{[&](const Checkpoint&) { return weights(); },
+                             [&](const GgufModel&) { return weights(); },
+                             [&](const OnnxModel& graph) -> Result<InspectReport> {
+                               InspectReport report = inspect_onnx(graph);
+                               report.format = reader.name;
+                               return report;
+                             }},
+                    model);
 }
 
 }  // namespace phiquant

@@ -9,8 +9,6 @@
 
 #include <fmt/core.h>
 
-#include "model/onnx/loader.h"
-
 namespace phiquant {
 namespace {
 
@@ -229,10 +227,7 @@ void add_properties(const onnx::ModelProto& m, InspectReport& report) {
 
 }  // namespace
 
-Result<InspectReport> inspect_onnx(const std::filesystem::path& path, bool follow_symlinks) {
-  OnnxLoadOptions options;
-  options.follow_symlinks = follow_symlinks;
-  PHIQUANT_ASSIGN(const OnnxModel model, load_onnx(path, options));
+InspectReport inspect_onnx(const OnnxModel& model) {
   InspectReport report;
   report.path = model.path.string();
   report.size_bytes = model.input_bytes;

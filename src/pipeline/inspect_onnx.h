@@ -1,15 +1,13 @@
 // The part of inspect that is about ONNX graphs.
 #pragma once
 
-#include <filesystem>
-
-#include "phiquant/error.h"
 #include "phiquant/report.h"
 #include "pipeline/inspect_use.h"
+#include "wire/onnx_payload.h"
 
 namespace phiquant {
 
-// Errors: those of load_onnx().
-Result<InspectReport> inspect_onnx(const std::filesystem::path& path, bool follow_symlinks);
+// All but the format's name.
+InspectReport inspect_onnx(const OnnxModel& model);
 
 }  // namespace phiquant

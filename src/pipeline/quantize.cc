@@ -6,19 +6,16 @@
 
 #include "core/atomic_output.h"
 #include "core/cancel.h"
+#include "core/overload.h"
 #include "decide/decide.h"
 #include "format/formats.h"
-#include "format/genai/targets.h"
 #include "format/side_files.h"
 #include "model/gguf/checkpoint.h"
-#include "model/gguf/open.h"
-#include "model/gguf/vocabulary.h"
-#include "model/onnx/loader.h"
+#include "model/readers.h"
 #include "model/tokenizer/tokenizer_maker.h"
 #include "phiquant/phiquant.h"
 #include "pipeline/execute.h"
 #include "pipeline/keep_codes.h"
-#include "quant/ggml/gguf_floats.h"
 
 namespace phiquant {
 namespace {
@@ -37,82 +34,71 @@ Result<void> refuse_input_as_output(const std::vector<fs::path>& files, const fs
   return {};
 }
 
-void put_tokenizer_files(const std::vector<TokenizerFile>& files, Plan& plan) {
-  for (const TokenizerFile& file : files) format::add_text_file(plan, file.name, file.text);
+// The format that a GGUF model becomes: the one asked for, else GGUF again.
+const Format& gguf_format(const OutputSpec& output) {
+  return format_info(output.format == OutputFormat::automatic ? OutputFormat::gguf : output.format);
 }
 
-Result<Plan> plan_checkpoint(const Request& request, const Evidence& evidence) {
-  const SourceOptions& source = request.source;
-  PHIQUANT_ASSIGN(
-      Checkpoint checkpoint,
-      open_checkpoint(source.path, {source.follow_symlinks, source.text_only, source.merge_lora}));
-  PHIQUANT_TRY(refuse_input_as_output(checkpoint.files, request.output.path));
-  const Format& format = checkpoint_format(request.output);
-  // Folders bring a tokenizer that runtimes read, in the place of files that only Python code could
-  // use.
-  std::vector<TokenizerFile> made;
+Result<Plan> plan_model(Checkpoint& checkpoint, const Format& format, const Request& request,
+                        const Evidence& evidence) {
+  MadeTokenizer made;
   if (format.has_tokenizer) {
-    PHIQUANT_ASSIGN(made, missing_tokenizer_files(checkpoint));
+    PHIQUANT_ASSIGN(made, make_tokenizer(checkpoint));
   }
   std::erase_if(checkpoint.sidecars, [&](const fs::path& sidecar) {
-    return std::any_of(made.begin(), made.end(),
+    return std::any_of(made.files.begin(), made.files.end(),
                        [&](const TokenizerFile& file) { return sidecar.filename() == file.name; });
   });
   PHIQUANT_ASSIGN(Plan plan, plan_draft(format.from_checkpoint(checkpoint, request, evidence),
                                         request, evidence));
-  put_tokenizer_files(made, plan);
+  keep_stored_codes(plan);
+  for (const TokenizerFile& file : made.files) format::add_text_file(plan, file.name, file.text);
+  if (!made.warning.empty()) plan.warnings.push_back(made.warning);
   return plan;
 }
 
-// Folders bring a tokenizer; a GGUF file has its vocabulary in the metadata.
-void add_tokenizer_files(const GgufModel& model, const Checkpoint& checkpoint, Plan& plan) {
-  const auto vocabulary = gguf_vocabulary(model);
-  const auto files = vocabulary ? make_tokenizer_files(*vocabulary, checkpoint.decoder.context)
-                                : Result<std::vector<TokenizerFile>>(vocabulary.error());
-  if (!files) {
-    plan.warnings.push_back(fmt::format(
-        "no tokenizer could be made of the GGUF file's vocabulary (copy tokenizer.json and "
-        "tokenizer_config.json of the original model into the output): {}",
-        files.error().message));
-    return;
-  }
-  put_tokenizer_files(*files, plan);
-}
-
-// Another GGUF file, unless another format is asked for: then its weights are a checkpoint's.
-Result<Plan> plan_gguf_input(const Request& request, const Evidence& evidence) {
-  PHIQUANT_ASSIGN(GgufModel model, open_gguf(request.source.path, gguf_floats));
-  PHIQUANT_TRY(refuse_input_as_output(model.files, request.output.path));
-  const OutputFormat wanted = request.output.format;
-  const Format& format =
-      format_info(wanted == OutputFormat::automatic ? OutputFormat::gguf : wanted);
+// A format that does not keep the structure of GGUF files takes their weights as a checkpoint's.
+Result<Plan> plan_model(const GgufModel& model, const Format& format, const Request& request,
+                        const Evidence& evidence) {
   if (format.from_gguf)
     return plan_draft(format.from_gguf(model, request, evidence), request, evidence);
-  PHIQUANT_ASSIGN(const Checkpoint checkpoint, gguf_checkpoint(model));
-  PHIQUANT_ASSIGN(Plan plan, plan_draft(format.from_checkpoint(checkpoint, request, evidence),
-                                        request, evidence));
-  keep_stored_codes(plan);
-  if (wanted != OutputFormat::onnx) add_tokenizer_files(model, checkpoint, plan);
-  return plan;
+  PHIQUANT_ASSIGN(Checkpoint checkpoint, gguf_checkpoint(model));
+  return plan_model(checkpoint, format, request, evidence);
 }
 
-Result<Plan> plan_of(const Request& request, const Evidence& evidence) {
-  if (looks_like_checkpoint(request.source.path)) return plan_checkpoint(request, evidence);
-  if (looks_like_gguf(request.source.path)) return plan_gguf_input(request, evidence);
+Result<void> read_evidence(const Recipe& recipe, Evidence& evidence) {
+  if (recipe.imatrix.empty() || evidence.imatrix) return {};
+  PHIQUANT_ASSIGN(Imatrix imatrix, read_imatrix(recipe.imatrix));
+  evidence.imatrix = std::make_shared<const Imatrix>(std::move(imatrix));
+  return {};
+}
+
+Result<Plan> plan_of(const Request& request, Evidence& evidence) {
+  const Reader& reader = reader_of(request.source.path);
   const OutputSpec& output = request.output;
-  if (output.onnx.target != Target::cpu || request.recipe.defaults != Defaults::ours ||
-      (output.format != OutputFormat::automatic && output.format != OutputFormat::onnx) ||
-      request.recipe.mixed_layers || request.source.text_only || output.onnx.sequence_length ||
-      request.source.merge_lora != MergeLora::none)
+  if (reader.kind == ModelKind::onnx &&
+      (output.onnx.target != Target::cpu || request.recipe.defaults != Defaults::ours ||
+       (output.format != OutputFormat::automatic && output.format != OutputFormat::onnx) ||
+       request.recipe.mixed_layers || request.source.text_only || output.onnx.sequence_length ||
+       request.source.merge_lora != MergeLora::none))
     return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format, --mixed-layers, "
                                           "--sequence-length, --text-only and --merge-lora are for "
                                           "checkpoint folders (with config.json and safetensors)",
                                           request.source.path.string())};
-  PHIQUANT_ASSIGN(OnnxModel model,
-                  load_onnx(request.source.path, {request.source.follow_symlinks}));
-  PHIQUANT_TRY(refuse_input_as_output(model.files, request.output.path));
-  return plan_draft(format_info(OutputFormat::onnx).from_onnx(std::move(model), request, evidence),
-                    request, evidence);
+  PHIQUANT_ASSIGN(Model model, reader.open(request.source));
+  PHIQUANT_TRY(refuse_input_as_output(files_of(model), output.path));
+  PHIQUANT_TRY(read_evidence(request.recipe, evidence));
+  return std::visit(
+      Overload{[&](Checkpoint& m) {
+                 return plan_model(m, checkpoint_format(output), request, evidence);
+               },
+               [&](GgufModel& m) { return plan_model(m, gguf_format(output), request, evidence); },
+               [&](OnnxModel& m) {
+                 const Format& format = format_info(OutputFormat::onnx);
+                 return plan_draft(format.from_onnx(std::move(m), request, evidence), request,
+                                   evidence);
+               }},
+      model);
 }
 
 const std::string& source_name(const Job& job) {

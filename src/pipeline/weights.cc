@@ -1,32 +1,28 @@
 #include "pipeline/weights.h"
 
-#include <algorithm>
-#include <system_error>
+#include <utility>
 
 #include "format/onnx/weights.h"
-#include "model/gguf/open.h"
-#include "model/onnx/loader.h"
-#include "pipeline/weights_checkpoint.h"
-#include "pipeline/weights_gguf.h"
-#include "pipeline/weights_mlx.h"
 
 namespace phiquant {
-namespace {
 
-namespace fs = std::filesystem;
-
-bool is_genai(const fs::path& path) {
-  std::error_code status;
-  return fs::is_regular_file(path / "genai_config.json", status);
+NamedWeight dense_weight(SourceTensor tensor, std::optional<WeightKey> key) {
+  NamedWeight out;
+  const bool is_vector = tensor.shape.size() == 1;
+  uint64_t n = tensor.shape.empty() ? 1 : tensor.shape[0], k = 1;
+  for (size_t i = 1; i < tensor.shape.size(); ++i) k *= tensor.shape[i];
+  if (is_vector) k = 1;
+  out.shape = tensor.shape;
+  out.size_bytes = tensor.bytes->size_bytes();
+  out.description = std::string(dtype_name(tensor.dtype));
+  out.key = key;
+  std::string name = tensor.name;
+  out.source = {std::move(name), k, n, DenseStorage{std::move(tensor), Orientation::nk}};
+  return out;
 }
 
-bool is_anything(const fs::path&) { return true; }
-
-Result<ModelWeights> open_onnx(const fs::path& path, const WeightsOptions& options) {
-  PHIQUANT_ASSIGN(const OnnxModel model, load_onnx(path, {options.follow_symlinks}));
+Result<ModelWeights> weights_of(const OnnxModel& model) {
   ModelWeights out;
-  out.path = path;
-  out.format = "onnx";
   out.weights = onnx_weights(model);
   for (NamedWeight& weight : out.weights) weight.key = weight_key_of_name(weight.source.name);
   out.files = model.files;
@@ -34,32 +30,23 @@ Result<ModelWeights> open_onnx(const fs::path& path, const WeightsOptions& optio
   return out;
 }
 
-Result<ModelWeights> open_genai(const fs::path& path, const WeightsOptions& options) {
-  PHIQUANT_ASSIGN(ModelWeights out, open_onnx(path, options));
-  out.format = "genai";
+Result<Model> open_for_reading(const Reader& reader, const std::filesystem::path& path,
+                               bool follow_symlinks) {
+  return reader.open({path, follow_symlinks, true, MergeLora::none});
+}
+
+Result<ModelWeights> weights_of(const Model& model, const Reader& reader,
+                                const std::filesystem::path& path) {
+  PHIQUANT_ASSIGN(ModelWeights out, std::visit([](const auto& m) { return weights_of(m); }, model));
+  out.path = path;
+  out.format = reader.name;
   return out;
 }
 
-// Formats whose folders look like a checkpoint stand before it.
-constexpr WeightsReader kReaders[] = {
-    {"mlx", looks_like_mlx, open_mlx_weights},
-    {"checkpoint", looks_like_checkpoint, open_checkpoint_weights},
-    {"gguf", looks_like_gguf, open_gguf_weights},
-    {"genai", is_genai, open_genai, true},
-    {"onnx", is_anything, open_onnx, true},
-};
-
-}  // namespace
-
-std::span<const WeightsReader> weights_readers() { return kReaders; }
-
-const WeightsReader& weights_reader(const fs::path& path) {
-  return *std::find_if(std::begin(kReaders), std::end(kReaders) - 1,
-                       [&](const WeightsReader& reader) { return reader.matches(path); });
-}
-
-Result<ModelWeights> open_weights(const fs::path& path, const WeightsOptions& options) {
-  return weights_reader(path).open(path, options);
+Result<ModelWeights> open_weights(const std::filesystem::path& path, bool follow_symlinks) {
+  const Reader& reader = reader_of(path);
+  PHIQUANT_ASSIGN(const Model model, open_for_reading(reader, path, follow_symlinks));
+  return weights_of(model, reader, path);
 }
 
 }  // namespace phiquant

@@ -1,37 +1,36 @@
-// Opens a model of any known format as its weights. A new format is a row of the table in
-// weights.cc.
+// A model of any format as its weights, for inspect and compare.
 #pragma once
 
 #include <filesystem>
 #include <optional>
-#include <span>
 #include <string_view>
 
+#include "model/readers.h"
 #include "model/weights.h"
 #include "phiquant/error.h"
 
 namespace phiquant {
 
-struct WeightsOptions {
-  bool follow_symlinks = false;
-};
+// Of a checkpoint every weight with the mode in which it is stored, in the order of the files. Of a
+// GGUF model every tensor, those that nothing here decodes too (reading their floats is an error);
+// the experts of a stack one by one. The path and the format's name are left to open_weights().
+// Errors: of a checkpoint, those of its tokenizer's files.
+Result<ModelWeights> weights_of(const Checkpoint& checkpoint);
+Result<ModelWeights> weights_of(const GgufModel& model);
+Result<ModelWeights> weights_of(const OnnxModel& model);
 
-struct WeightsReader {
-  std::string_view format;
-  // Whether the path is of that format: a look at names, at most at the first bytes of a file.
-  bool (*matches)(const std::filesystem::path&);
-  Result<ModelWeights> (*open)(const std::filesystem::path&, const WeightsOptions&);
-  bool has_graph = false;  // an ONNX graph: inspect tells more of it
-};
+// A tensor as a weight: a vector lies along N, a matrix is [N, K].
+NamedWeight dense_weight(SourceTensor tensor, std::optional<WeightKey> key);
 
-// In the order in which they are asked; the last one, ONNX, takes whatever no other does.
-std::span<const WeightsReader> weights_readers();
-
-const WeightsReader& weights_reader(const std::filesystem::path& path);
-
-// Reads headers only. Errors: those of the format's reader.
-Result<ModelWeights> open_weights(const std::filesystem::path& path,
-                                  const WeightsOptions& options = {});
+// Opens the text part of a multimodal model, without adapters; reads headers only. Errors: those of
+// the format's reader.
+Result<Model> open_for_reading(const Reader& reader, const std::filesystem::path& path,
+                               bool follow_symlinks);
+// Of whatever alternative, with path and format.
+Result<ModelWeights> weights_of(const Model& model, const Reader& reader,
+                                const std::filesystem::path& path);
+// All of it.
+Result<ModelWeights> open_weights(const std::filesystem::path& path, bool follow_symlinks = false);
 
 // The weight that a tensor of this name is in checkpoints of Phi, or in a graph as ONNX Runtime
 // GenAI's model builder (and this program) names it. nullopt for other names.

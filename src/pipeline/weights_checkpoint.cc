@@ -1,13 +1,12 @@
-#include "pipeline/weights_checkpoint.h"
-
+// A Hugging Face checkpoint, or an MLX folder, as weights.
 #include <algorithm>
-#include <map>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "model/checkpoint.h"
-#include "model/checkpoint/folder.h"
 #include "model/tokenizer/vocabulary_files.h"
+#include "pipeline/weights.h"
 
 namespace phiquant {
 namespace {
@@ -90,7 +89,8 @@ Result<void> add_sidecars(const Checkpoint& c, Properties& p) {
 Result<Properties> properties_of(const Checkpoint& c) {
   Properties p = {{"architecture", c.architecture},
                   {"model type", c.model_type},
-                  {"weights", std::string(dtype_name(c.dtype))}};
+                  {"weights", c.quantized_by.empty() ? std::string(dtype_name(c.dtype))
+                                                     : "quantized by " + c.quantized_by}};
   add_decoder(c.decoder, p);
   add_tokens(c.tokens, p);
   if (!c.left_out.empty())
@@ -100,65 +100,39 @@ Result<Properties> properties_of(const Checkpoint& c) {
   return p;
 }
 
-// The tensors of all files by name.
-using Places = std::map<std::string, size_t, std::less<>>;
-
-// Puts the weights in the order of the files, and notes which file each is in.
-Result<void> place_in_files(const fs::path& path, const WeightsOptions& options,
-                            ModelWeights& out) {
-  CheckpointFolder folder(path, options.follow_symlinks);
-  std::vector<std::string> said_already;
-  PHIQUANT_ASSIGN(const auto found, find_tensors(folder, said_already));
-  Places places;
-  for (size_t i = 0; i < found.size(); ++i) places.emplace(found[i].entry.name, i);
-  std::vector<std::pair<size_t, NamedWeight>> placed;
-  for (NamedWeight& weight : out.weights) {
-    // Parts of a tensor are "<tensor>[3].gate", "<tensor>[q]".
-    const std::string_view name = weight.source.name;
-    const auto at = places.find(name.substr(0, name.find('[')));
-    const size_t index = at == places.end() ? found.size() : at->second;
-    if (index < found.size()) weight.location = found[index].file->path().filename().string();
-    placed.emplace_back(index, std::move(weight));
+// Notes which file the weight is in, and how it is stored there; returns where among all tensors.
+size_t place(const Checkpoint& c, NamedWeight& weight) {
+  // Parts of a tensor are "<tensor>[3].gate", "<tensor>[q]".
+  const std::string_view name = weight.source.name;
+  const auto it = c.places.find(name.substr(0, name.find('[')));
+  if (it == c.places.end()) return std::numeric_limits<size_t>::max();
+  const TensorPlace& at = it->second;
+  weight.location = at.file;
+  if (!at.codes.empty()) {
+    weight.description = at.codes;
+    weight.size_bytes = at.size_bytes / at.n_rows * weight.source.n;
   }
-  std::stable_sort(placed.begin(), placed.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  out.weights.clear();
-  for (auto& [index, weight] : placed) out.weights.push_back(std::move(weight));
-  return {};
+  return at.order;
 }
 
 }  // namespace
 
-NamedWeight dense_weight(SourceTensor tensor, std::optional<WeightKey> key) {
-  NamedWeight out;
-  const bool is_vector = tensor.shape.size() == 1;
-  uint64_t n = tensor.shape.empty() ? 1 : tensor.shape[0], k = 1;
-  for (size_t i = 1; i < tensor.shape.size(); ++i) k *= tensor.shape[i];
-  if (is_vector) k = 1;
-  out.shape = tensor.shape;
-  out.size_bytes = tensor.bytes->size_bytes();
-  out.description = std::string(dtype_name(tensor.dtype));
-  out.key = key;
-  std::string name = tensor.name;
-  out.source = {std::move(name), k, n, DenseStorage{std::move(tensor), Orientation::nk}};
-  return out;
-}
-
-Result<ModelWeights> open_checkpoint_weights(const fs::path& path, const WeightsOptions& options) {
-  PHIQUANT_ASSIGN(const Checkpoint checkpoint,
-                  open_checkpoint(path, {options.follow_symlinks, true, MergeLora::none}));
+Result<ModelWeights> weights_of(const Checkpoint& checkpoint) {
   ModelWeights out;
-  out.path = path;
-  out.format = "checkpoint";
   PHIQUANT_ASSIGN(out.properties, properties_of(checkpoint));
-  for (const auto& [key, tensor] : checkpoint.weights)
-    out.weights.push_back(dense_weight(tensor, key));
+  std::vector<std::pair<size_t, NamedWeight>> placed;
+  for (const auto& [key, tensor] : checkpoint.weights) {
+    NamedWeight weight = dense_weight(tensor, key);
+    const size_t at = place(checkpoint, weight);
+    placed.emplace_back(at, std::move(weight));
+  }
+  std::stable_sort(placed.begin(), placed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [at, weight] : placed) out.weights.push_back(std::move(weight));
   out.tied_embeddings = checkpoint.decoder.tied_embeddings;
   out.files = checkpoint.files;
   out.warnings = checkpoint.warnings;
   out.size_bytes = checkpoint.input_bytes;
-
-  PHIQUANT_TRY(place_in_files(path, options, out));
   return out;
 }
 

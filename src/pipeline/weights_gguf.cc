@@ -1,5 +1,4 @@
-#include "pipeline/weights_gguf.h"
-
+// A GGUF model as weights.
 #include <type_traits>
 #include <utility>
 
@@ -8,9 +7,7 @@
 #include "core/sources.h"
 #include "core/text.h"
 #include "model/gguf/names.h"
-#include "model/gguf/open.h"
-#include "pipeline/weights_checkpoint.h"
-#include "quant/ggml/gguf_floats.h"
+#include "pipeline/weights.h"
 #include "wire/gguf_header.h"
 #include "wire/gguf_types.h"
 
@@ -81,11 +78,8 @@ void add_tensor(const GgufTensor& t, const std::string& file, bool gated, ModelW
 
 }  // namespace
 
-Result<ModelWeights> open_gguf_weights(const std::filesystem::path& path, const WeightsOptions&) {
-  PHIQUANT_ASSIGN(const GgufModel model, open_gguf(path, gguf_floats));
+Result<ModelWeights> weights_of(const GgufModel& model) {
   ModelWeights out;
-  out.path = path;
-  out.format = "gguf";
   out.properties.emplace_back("GGUF version", std::to_string(model.version));
   for (const GgufKeyValue& kv : model.metadata)
     out.properties.emplace_back(printable(kv.key), value_text(kv.value));

@@ -125,14 +125,13 @@ uint64_t original_context(const Checkpoint& c) {
              : c.decoder.context;
 }
 
-std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vocabulary,
-                                       const ModelCard& card) {
+std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vocabulary) {
   Keys out;
   const Parameters n = count_parameters(c);
   const uint64_t n_params = n.n_shared + n.n_expert * std::max<uint64_t>(1, n.n_experts);
   out.push_back({"general.type", std::string("model")});
   put_sampling(parse(c.generation_config_json), out);
-  ModelId id = id_of_card(card);
+  ModelId id = id_of_card(c.card);
   const json path = parse(c.config_json).value("_name_or_path", json());
   if (path.is_string()) {
     const auto& text = path.get_ref<const std::string&>();
@@ -146,14 +145,14 @@ std::vector<GgufKeyValue> general_keys(const Checkpoint& c, const Vocabulary& vo
     if (!text.empty()) out.push_back({key, std::move(text)});
   };
   put("general.name", safe_name(id.name, vocabulary));
-  put("general.author", author_of_card(card));
+  put("general.author", author_of_card(c.card));
   put("general.version", id.version);
   put("general.organization", id.organization);
   put("general.finetune", id.finetune);
   put("general.basename", id.basename);
-  put("general.description", description_of_card(card));
+  put("general.description", description_of_card(c.card));
   put("general.size_label", id.size_label);
-  for (GgufKeyValue& key : keys_of_card(card, n_params)) out.push_back(std::move(key));
+  for (GgufKeyValue& key : keys_of_card(c.card, n_params)) out.push_back(std::move(key));
   return out;
 }
 

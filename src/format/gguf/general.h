@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "model/checkpoint.h"
-#include "model/checkpoint/model_card.h"
 #include "model/tokenizer/vocabulary.h"
 #include "wire/gguf.h"
 
@@ -17,7 +16,6 @@ uint64_t original_context(const Checkpoint& checkpoint);
 // Keys from general.type on, in the converter's order, without file_type and quantization_version.
 // Sources: generation_config.json (sampling), the model card (README.md; not for the name),
 // config.json's _name_or_path, the folder's name; the first that says something wins.
-std::vector<GgufKeyValue> general_keys(const Checkpoint& checkpoint, const Vocabulary& vocabulary,
-                                       const ModelCard& card = {});
+std::vector<GgufKeyValue> general_keys(const Checkpoint& checkpoint, const Vocabulary& vocabulary);
 
 }  // namespace phiquant::format

@@ -16,13 +16,8 @@ using Keys = std::vector<GgufKeyValue>;
 
 class MetadataWriter {
  public:
-  MetadataWriter(const Checkpoint& checkpoint, const ModelCard& card, std::string arch,
-                 uint32_t file_type)
-      : c_(checkpoint),
-        d_(checkpoint.decoder),
-        card_(card),
-        arch_(std::move(arch)),
-        file_type_(file_type) {}
+  MetadataWriter(const Checkpoint& checkpoint, std::string arch, uint32_t file_type)
+      : c_(checkpoint), d_(checkpoint.decoder), arch_(std::move(arch)), file_type_(file_type) {}
   Result<Keys> run();
 
  private:
@@ -48,7 +43,6 @@ class MetadataWriter {
 
   const Checkpoint& c_;
   const Decoder& d_;
-  const ModelCard& card_;
   std::string arch_;
   uint32_t file_type_;
   Keys keys_;
@@ -151,11 +145,10 @@ void MetadataWriter::put_tokenizer(Vocabulary vocabulary) {
 }
 
 Result<Keys> MetadataWriter::run() {
-  PHIQUANT_ASSIGN(Vocabulary vocabulary, read_vocabulary(c_));
+  PHIQUANT_ASSIGN(Vocabulary vocabulary, c_.vocabulary());
   put("general.architecture", arch_);
   put_rope_factor();
-  for (auto& [key, value] : general_keys(c_, vocabulary, card_))
-    put(std::move(key), std::move(value));
+  for (auto& [key, value] : general_keys(c_, vocabulary)) put(std::move(key), std::move(value));
   put_hyperparameters();
   if (is_float()) put("general.quantization_version", kGgufQuantizationVersion);
   put_tokenizer(std::move(vocabulary));
@@ -184,10 +177,9 @@ Result<std::string> gguf_architecture(const Checkpoint& checkpoint) {
                            checkpoint.folder.string(), checkpoint.architecture)};
 }
 
-Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type,
-                                                const ModelCard& card) {
+Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type) {
   PHIQUANT_ASSIGN(std::string arch, gguf_architecture(checkpoint));
-  return MetadataWriter(checkpoint, card, std::move(arch), file_type).run();
+  return MetadataWriter(checkpoint, std::move(arch), file_type).run();
 }
 
 }  // namespace phiquant::format

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "model/checkpoint.h"
-#include "model/checkpoint/model_card.h"
 #include "phiquant/error.h"
 #include "wire/gguf.h"
 
@@ -24,8 +23,7 @@ Result<std::string> gguf_architecture(const Checkpoint& checkpoint);
 // of the tool which writes such a file: of convert_hf_to_gguf.py for f32, f16 and bf16; of
 // llama-quantize for the rest, which puts quantization_version and file_type last.
 //   file_type   general.file_type, llama.cpp's number of the mix (1 = mostly F16, 15 = Q4_K_M)
-// Errors: those of gguf_architecture() and read_vocabulary().
-Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type,
-                                                const ModelCard& card = {});
+// Errors: those of gguf_architecture() and Checkpoint::vocabulary().
+Result<std::vector<GgufKeyValue>> gguf_metadata(const Checkpoint& checkpoint, uint32_t file_type);
 
 }  // namespace phiquant::format

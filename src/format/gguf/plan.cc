@@ -12,11 +12,9 @@
 #include "format/gguf/layout.h"
 #include "format/gguf/metadata.h"
 #include "format/gguf/weights.h"
-#include "model/checkpoint/model_card.h"
 #include "quant/numeric/cast_source.h"
 #include "quant/row_scheme.h"
 #include "wire/gguf_header.h"
-#include "wire/imatrix.h"
 
 namespace phiquant {
 namespace {
@@ -152,20 +150,16 @@ struct GgufFile {
   std::vector<GgufKeyValue> metadata;
   std::vector<std::string> warnings;
   uint64_t input_bytes = 0;
+  std::shared_ptr<const Imatrix> imatrix = nullptr;
 };
 
 Result<Plan> write_file(GgufFile file, const std::vector<GgufWeight>& weights,
                         const std::vector<Slot>& slots, const Request& request,
                         const std::vector<Choice>& choices) {
-  Conversion run{request, nullptr, {}};
-  Imatrix imatrix;
-  if (!request.recipe.imatrix.empty()) {
-    PHIQUANT_ASSIGN(imatrix, read_imatrix(request.recipe.imatrix));
-    run.imatrix = &imatrix;
-  }
+  Conversion run{request, file.imatrix.get(), {}};
   Plan plan;
   PHIQUANT_ASSIGN(auto tensors, convert_all(weights, slots, choices, run, plan));
-  if (run.imatrix) add_imatrix_keys(file.metadata, imatrix, request);
+  if (run.imatrix) add_imatrix_keys(file.metadata, *run.imatrix, request);
   PHIQUANT_TRY(lay_out_gguf(plan, std::move(file.metadata), std::move(tensors), request));
   plan.input_bytes = file.input_bytes;
   plan.warnings.insert(plan.warnings.begin(), file.warnings.begin(), file.warnings.end());
@@ -186,20 +180,22 @@ Result<Draft> draft_file(GgufFile file, std::vector<GgufWeight> weights, const G
 
 }  // namespace
 
-Result<Draft> draft_gguf(const Checkpoint& checkpoint, const Request& request, const Evidence&) {
+Result<Draft> draft_gguf(const Checkpoint& checkpoint, const Request& request,
+                         const Evidence& evidence) {
   PHIQUANT_ASSIGN(const GgufFileType* type, gguf_file_type(request.recipe));
-  const ModelCard card = read_model_card(checkpoint.folder, request.source.follow_symlinks);
   GgufFile file;
-  PHIQUANT_ASSIGN(file.metadata, format::gguf_metadata(checkpoint, type->id, card));
+  PHIQUANT_ASSIGN(file.metadata, format::gguf_metadata(checkpoint, type->id));
   file.warnings = checkpoint.warnings;
-  file.warnings.insert(file.warnings.end(), card.warnings.begin(), card.warnings.end());
+  file.warnings.insert(file.warnings.end(), checkpoint.card.warnings.begin(),
+                       checkpoint.card.warnings.end());
   file.input_bytes = checkpoint.input_bytes;
+  file.imatrix = evidence.imatrix;
   const Decoder& d = checkpoint.decoder;
   const GgufMixModel model{d.n_layers, d.n_heads, d.n_kv_heads, d.moe ? d.moe->n_experts : 0};
   return draft_file(std::move(file), gguf_weights(checkpoint), model, request);
 }
 
-Result<Draft> draft_gguf(const GgufModel& model, const Request& request, const Evidence&) {
+Result<Draft> draft_gguf(const GgufModel& model, const Request& request, const Evidence& evidence) {
   const std::string* architecture = gguf_string(model.metadata, "general.architecture");
   const std::string prefix = architecture ? *architecture + "." : "";
   const auto number = [&](const char* key) {
@@ -209,7 +205,7 @@ Result<Draft> draft_gguf(const GgufModel& model, const Request& request, const E
   const GgufMixModel facts{number("block_count"), number("attention.head_count"),
                            number("attention.head_count_kv"), number("expert_count")};
   PHIQUANT_ASSIGN(const GgufFileType* type, gguf_file_type(request.recipe));
-  GgufFile file{model.metadata, {}, model.input_bytes};
+  GgufFile file{model.metadata, {}, model.input_bytes, evidence.imatrix};
   set_gguf_key(file.metadata, "general.quantization_version", format::kGgufQuantizationVersion);
   set_gguf_key(file.metadata, "general.file_type", type->id);
   return draft_file(std::move(file), gguf_weights(model), facts, request);

@@ -12,7 +12,7 @@ namespace phiquant {
 // One file ending in .gguf; with --max-file-size a folder of parts. Tensors and bytes are those of
 // convert_hf_to_gguf.py followed by llama-quantize (release b11434): from the stored values, as if
 // from an F32 file, or through f16 with GgufSettings::via_f16. Errors: usage (options that
-// contradict each other or the output's name; names of types), io and corrupt (the imatrix file),
+// contradict each other or the output's name; names of types; an imatrix of another model),
 // unsupported (a tokenizer that cannot be written).
 Result<Draft> draft_gguf(const Checkpoint& checkpoint, const Request& request,
                          const Evidence& evidence);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/input_file.h"
+#include "model/checkpoint.h"
 #include "model/checkpoint/safetensors.h"
 #include "phiquant/error.h"
 
@@ -52,10 +53,10 @@ bool is_pickle_name(const std::string& name);
 struct FoundTensor {
   SafetensorsEntry entry;
   std::shared_ptr<const InputFile> file;
-  // Where `entry` describes what several stored tensors decode to: those floats, and how they are
-  // stored; entry.begin and end are then the codes' place.
+  // Where `entry` describes what several stored tensors decode to: those floats; entry.begin and
+  // end are then the codes' place.
   std::shared_ptr<const ByteSource> bytes = nullptr;
-  std::string stored = {};  // "affine4 group 64"
+  TensorPlace place = {};
 };
 
 // All tensors, by the index or from the one file; names are unique over all files.

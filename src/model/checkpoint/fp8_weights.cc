@@ -201,7 +201,6 @@ Result<std::vector<std::string>> join_fp8_tensors(const ConfigView& config,
     one.entry.dtype = DType::f32;
     one.bytes =
         std::make_shared<Fp8Source>(bytes_of(tensor), e.dtype, e.shape.back(), std::move(scales));
-    one.stored = std::string(dtype_name(e.dtype));
     joined.push_back(std::move(one));
   }
   parts.add_rest(joined);

@@ -8,11 +8,13 @@
 
 #include "core/text.h"
 #include "model/checkpoint/found_tensors.h"
+#include "model/checkpoint/json_reader.h"
 #include "quant/row_scheme.h"
 
 namespace phiquant {
 namespace {
 
+constexpr uint64_t kMaxConfigBytes = 4'000'000;
 constexpr std::string_view kWeight = ".weight", kScales = ".scales", kBiases = ".biases";
 
 // The last dimension of a tensor of that name; 0: the architecture has none.
@@ -32,6 +34,10 @@ struct Mode {
   const RowScheme* scheme = nullptr;
   RowParams params;
 };
+
+uint64_t rows_of(const Shape& shape) {
+  return element_count(Shape(shape.begin(), shape.end() - 1)).value_or(0);
+}
 
 // One quantized module.
 class Module {
@@ -129,9 +135,12 @@ Result<FoundTensor> Module::join(uint64_t width, const std::optional<ConfigView>
   out.entry.dtype = DType::f32;
   out.entry.shape = shape;
   out.bytes = decoded_rows(codes_.entry.name, shape, *m.scheme, m.params, std::move(planes)).bytes;
-  out.stored = std::string(m.scheme->name);
-  if (affine) out.stored += fmt::format("{}", m.params.bits);
-  out.stored += fmt::format(" group {}", m.params.group_size);
+  out.place.codes =
+      affine ? fmt::format("{}{} group {}", m.scheme->name, m.params.bits, m.params.group_size)
+             : std::string(m.scheme->name);
+  for (const FoundTensor* part : {scales_, biases_})
+    if (part) out.place.size_bytes += part->place.size_bytes;
+  out.place.n_rows = rows_of(shape);
   return out;
 }
 
@@ -144,6 +153,17 @@ Result<std::optional<ConfigView>> stated_mode(const ConfigView& all, const std::
 }
 
 }  // namespace
+
+bool looks_like_mlx(const std::filesystem::path& path) {
+  if (!looks_like_checkpoint(path)) return false;
+  CheckpointFolder folder(path, true);
+  const auto text = folder.read_text("config.json", kMaxConfigBytes);
+  if (!text) return false;
+  const auto config = parse_json("config.json", *text);
+  if (!config || !config->is_object()) return false;
+  const auto section = config->find("quantization");
+  return section != config->end() && section->is_object() && section->contains("bits");
+}
 
 Result<std::optional<ConfigView>> mlx_quantization(const ConfigView& config) {
   PHIQUANT_ASSIGN(auto section, config.section("quantization"));

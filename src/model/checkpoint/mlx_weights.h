@@ -1,6 +1,7 @@
 // Quantized tensors of an MLX folder: codes, scales and biases become one tensor of floats.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -9,6 +10,10 @@
 #include "model/checkpoint/hf_config.h"
 
 namespace phiquant {
+
+// Whether the folder is a checkpoint whose config.json has MLX's `quantization`. Folders of floats
+// are checkpoints like any other.
+bool looks_like_mlx(const std::filesystem::path& path);
 
 // config.json's `quantization`, where it is MLX's: an object with group_size and bits. Other
 // kinds have a quant_method and are not read. Errors: corrupt (not an object), unsupported (a mode

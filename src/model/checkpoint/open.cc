@@ -14,6 +14,7 @@
 #include "model/checkpoint/mlx_weights.h"
 #include "model/checkpoint/weights.h"
 #include "model/tokenizer/tokenizer_check.h"
+#include "model/tokenizer/vocabulary.h"
 
 namespace phiquant {
 namespace fs = std::filesystem;
@@ -122,6 +123,8 @@ Result<Checkpoint> open_checkpoint(const fs::path& path, const CheckpointOptions
   } else {
     PHIQUANT_ASSIGN(out.left_out, join_fp8_tensors(config, found));
   }
+  if (mlx) out.quantized_by = "MLX";
+  for (FoundTensor& tensor : found) out.places.emplace(tensor.entry.name, std::move(tensor.place));
   PHIQUANT_TRY(assign_weights(*arch, config, found, options.merge_lora,
                               config.has("tie_word_embeddings"), out));
   PHIQUANT_TRY(settle_tied_embeddings(out));
@@ -135,6 +138,8 @@ Result<Checkpoint> open_checkpoint(const fs::path& path, const CheckpointOptions
     generation.emplace(generation_json, folder.where(kGenerationConfig));
   }
   PHIQUANT_TRY(read_tokenizer(folder, config, generation ? &*generation : nullptr, out));
+  out.vocabulary_reader = read_vocabulary;
+  out.card = read_model_card(path, options.follow_symlinks);
   out.files = folder.files();
   out.input_bytes = folder.input_bytes();
   return out;

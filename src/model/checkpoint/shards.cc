@@ -65,7 +65,12 @@ Result<void> append_file(CheckpointFolder& folder, const std::string& name,
                          std::vector<FoundTensor>& found) {
   PHIQUANT_ASSIGN(const auto file, folder.open(name));
   PHIQUANT_ASSIGN(auto entries, read_safetensors_header(*file));
-  for (SafetensorsEntry& entry : entries) found.push_back({std::move(entry), file});
+  const std::string file_name = file->path().filename().string();
+  for (SafetensorsEntry& entry : entries) {
+    const uint64_t size_bytes = entry.end - entry.begin;
+    found.push_back(
+        {std::move(entry), file, nullptr, {found.size(), file_name, "", size_bytes, 0}});
+  }
   return {};
 }
 

@@ -12,6 +12,7 @@
 #include "model/arch/arch.h"
 #include "model/gguf/config.h"
 #include "model/gguf/names.h"
+#include "model/gguf/vocabulary.h"
 #include "wire/gguf_header.h"
 #include "wire/gguf_types.h"
 
@@ -162,6 +163,8 @@ Result<Checkpoint> gguf_checkpoint(const GgufModel& model) {
   }
   out.config_json = json.dump(2);
   out.generation_config_json = generation.dump(2);
+  out.has_inner_tokenizer = true;
+  out.vocabulary_reader = [&model](const Checkpoint&) { return gguf_vocabulary(model); };
   out.files = model.files;
   out.input_bytes = model.input_bytes;
   return out;

@@ -260,4 +260,23 @@ Result<std::vector<TokenizerFile>> missing_tokenizer_files(const Checkpoint& che
   return make_tokenizer_files(vocabulary, checkpoint.decoder.context);
 }
 
+Result<MadeTokenizer> make_tokenizer(const Checkpoint& checkpoint) {
+  MadeTokenizer made;
+  if (!checkpoint.has_inner_tokenizer) {
+    PHIQUANT_ASSIGN(made.files, missing_tokenizer_files(checkpoint));
+    return made;
+  }
+  const auto vocabulary = checkpoint.vocabulary();
+  auto files = vocabulary ? make_tokenizer_files(*vocabulary, checkpoint.decoder.context)
+                          : Result<std::vector<TokenizerFile>>(vocabulary.error());
+  if (files)
+    made.files = std::move(*files);
+  else
+    made.warning = fmt::format(
+        "no tokenizer could be made of the GGUF file's vocabulary (copy tokenizer.json and "
+        "tokenizer_config.json of the original model into the output): {}",
+        files.error().message);
+  return made;
+}
+
 }  // namespace phiquant

@@ -28,4 +28,15 @@ Result<std::vector<TokenizerFile>> make_tokenizer_files(const Vocabulary& vocabu
 // an output. Empty for every other checkpoint. Errors: as read_vocabulary().
 Result<std::vector<TokenizerFile>> missing_tokenizer_files(const Checkpoint& checkpoint);
 
+// What a folder with a copy of the model needs beside its sidecars, where runtimes look for the
+// tokenizer's files.
+struct MadeTokenizer {
+  std::vector<TokenizerFile> files;  // in the place of sidecars of the same names
+  std::string warning;  // why there are none, where the model is of use without; else ""
+};
+
+// The files of missing_tokenizer_files(), or of the vocabulary that is in the model's own file.
+// Errors: those of missing_tokenizer_files().
+Result<MadeTokenizer> make_tokenizer(const Checkpoint& checkpoint);
+
 }  // namespace phiquant

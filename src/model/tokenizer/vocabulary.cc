@@ -14,6 +14,11 @@ std::string_view special_token_name(SpecialToken token) {
   return kNames[static_cast<size_t>(token)];
 }
 
+Result<Vocabulary> Checkpoint::vocabulary() const {
+  if (vocabulary_reader) return vocabulary_reader(*this);
+  return Error{Errc::unsupported, fmt::format("{}: no tokenizer", folder.string())};
+}
+
 Result<Vocabulary> read_vocabulary(const Checkpoint& checkpoint) {
   PHIQUANT_ASSIGN(const TokenizerFiles files, open_tokenizer_files(checkpoint));
   Vocabulary out;

@@ -49,13 +49,13 @@ json row_of(const GgufKeyValue& pair) {
 }
 
 TEST(GgufModelCard, KeysAreTheConverters) {
-  const auto checkpoint = open_checkpoint(kData + "/checkpoints/phi3-4k-tiny");
+  auto checkpoint = open_checkpoint(kData + "/checkpoints/phi3-4k-tiny");
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
   for (const char* name : {"published", "finetune", "joined"}) {
     const std::string stem = kData + "/model_cards/" + name;
-    const ModelCard card = parse_model_card(name, read(stem + ".md"));
-    EXPECT_THAT(card.warnings, testing::IsEmpty());
-    const auto keys = gguf_metadata(*checkpoint, 15, card);
+    checkpoint->card = parse_model_card(name, read(stem + ".md"));
+    EXPECT_THAT(checkpoint->card.warnings, testing::IsEmpty());
+    const auto keys = gguf_metadata(*checkpoint, 15);
     ASSERT_TRUE(keys);
     json found = json::array();
     for (const GgufKeyValue& pair : *keys)
@@ -71,7 +71,8 @@ TEST(GgufModelCard, TheNameIsNotTheCards) {
   Checkpoint c;
   c.folder = "phi-2";
   c.config_json = "{}";
-  const auto keys = general_keys(c, {}, card_of("name: phi-3\nmodel_name: phi3"));
+  c.card = card_of("name: phi-3\nmodel_name: phi3");
+  const auto keys = general_keys(c, {});
   ASSERT_GE(keys.size(), 2u);
   EXPECT_EQ(row_of(keys[1]), json({"general.name", 8, "Phi 2"}));
 }
