@@ -21,8 +21,8 @@ struct GraphSpec {
   bool packed_qkv = false;  // attention takes q, k and v as one tensor
   bool stacks_experts =
       false;  // an operator takes all experts of a layer, where they are quantized
-  std::function<void(GraphWriter&)> walk;
-  std::function<Result<void>(Plan&)> add_files;  // beside the model
+  std::function<void(GraphWriter&)> walk = nullptr;
+  std::function<Result<void>(Plan&)> add_files = nullptr;  // beside the model
 };
 
 // Errors: usage (an illegal pair of options), unsupported (a weight that the block needs is
