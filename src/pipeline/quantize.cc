@@ -87,8 +87,8 @@ Result<Plan> plan_of(const Request& request, Evidence& evidence) {
                                           request.source.path.string())};
   PHIQUANT_ASSIGN(Model model, reader.open(request.source));
   PHIQUANT_TRY(refuse_input_as_output(files_of(model), output.path));
-  PHIQUANT_TRY(read_evidence(request.recipe, evidence));
-  return std::visit(
+  const Result<void> read = read_evidence(request.recipe, evidence);
+  Result<Plan> plan = std::visit(
       Overload{[&](Checkpoint& m) {
                  return plan_model(m, checkpoint_format(output), request, evidence);
                },
@@ -99,6 +99,9 @@ Result<Plan> plan_of(const Request& request, Evidence& evidence) {
                                    evidence);
                }},
       model);
+  // What the model cannot become is said before what is wrong with a file beside it.
+  if (plan && !read) return read.error();
+  return plan;
 }
 
 const std::string& source_name(const Job& job) {
