@@ -32,7 +32,8 @@ Result<Choice> choose(const Slot& slot, const Recipe& recipe, const Capability& 
 // A glob that matches nothing is a mistake: of --include an error, of --exclude a warning.
 Result<void> check_globs(std::span<const Slot> slots, const Recipe& recipe,
                          std::vector<std::string>& warnings) {
-  if (recipe.include.empty() && recipe.exclude.empty()) return {};
+  // A format that drafts no slots matches globs by itself.
+  if (slots.empty() || (recipe.include.empty() && recipe.exclude.empty())) return {};
   std::set<std::string> names;
   for (const Slot& slot : slots) {
     if (slot.kind == SlotKind::vector) continue;

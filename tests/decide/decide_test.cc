@@ -92,6 +92,12 @@ TEST(Decide, GlobsThatMatchNothing) {
   EXPECT_THAT(error.message, HasSubstr("--include 'nothing at all' matches no node and no weight"));
 }
 
+TEST(Decide, GlobsAreTheFormatsWhereItDraftsNoSlots) {
+  Recipe r;
+  r.include = {"*down*"};
+  EXPECT_EQ(decided({}, r).error.message, "");
+}
+
 TEST(Decide, ProtectionIsForInt4AndOursAlone) {
   Recipe r;
   Decided d = decided(model(true), r, true);
