@@ -58,21 +58,21 @@ std::vector<FormatLine> format_lines() {
   return lines;
 }
 
-std::vector<TargetLine> target_lines() {
-  std::vector<TargetLine> lines;
-  for (const std::string_view name : quant::available_targets())
-    lines.push_back({name, name == quant::active_target()});
+std::vector<SimdLine> simd_lines() {
+  std::vector<SimdLine> lines;
+  for (const std::string_view name : quant::available_simd())
+    lines.push_back({name, name == quant::active_simd()});
   return lines;
 }
 
 Result<void> apply_simd_variable() {
   const char* wanted = std::getenv("PHIQUANT_SIMD");
-  if (wanted == nullptr || *wanted == '\0' || quant::force_target(wanted)) return {};
+  if (wanted == nullptr || *wanted == '\0' || quant::force_simd(wanted)) return {};
   return Error{
       Errc::usage,
       fmt::format("PHIQUANT_SIMD={}: unknown or not offered by this CPU{}; wanted one of {}",
-                  wanted, did_you_mean(wanted, quant::available_targets()),
-                  fmt::join(quant::available_targets(), ", "))};
+                  wanted, did_you_mean(wanted, quant::available_simd()),
+                  fmt::join(quant::available_simd(), ", "))};
 }
 
 }  // namespace phiquant::cli

@@ -20,14 +20,14 @@ struct SchemeLine {
 struct FormatLine {
   std::string_view name, summary;
 };
-struct TargetLine {
+struct SimdLine {
   std::string_view name;
   bool active;
 };
 
 std::vector<SchemeLine> scheme_lines();
 std::vector<FormatLine> format_lines();
-std::vector<TargetLine> target_lines();
+std::vector<SimdLine> simd_lines();
 
 // Applies the environment variable PHIQUANT_SIMD. Error usage: unknown or not offered by this CPU,
 // with those that are.

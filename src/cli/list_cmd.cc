@@ -18,7 +18,7 @@ std::string zero_points(const SchemeLine& scheme) {
 }
 
 std::string list_text() {
-  Table schemes("llllll"), formats("ll"), targets("ll");
+  Table schemes("llllll"), formats("ll"), simd("ll");
   schemes.row({"name", "format", "precision", "codes", "blocks", "what it is"});
   for (const SchemeLine& s : scheme_lines())
     schemes.row({std::string(s.name), std::string(s.format),
@@ -26,10 +26,9 @@ std::string list_text() {
                  s.blocks ? s.format == "mlx" ? "32-128" : "16-256" : "-", std::string(s.summary)});
   for (const FormatLine& f : format_lines())
     formats.row({std::string(f.name), std::string(f.summary)});
-  for (const TargetLine& t : target_lines())
-    targets.row({std::string(t.name), t.active ? "in use" : ""});
+  for (const SimdLine& t : simd_lines()) simd.row({std::string(t.name), t.active ? "in use" : ""});
   return "Schemes (--scheme)\n" + schemes.text(2) + "\nFormats\n" + formats.text(2) +
-         "\nCPU targets (PHIQUANT_SIMD)\n" + targets.text(2);
+         "\nSIMD levels (PHIQUANT_SIMD)\n" + simd.text(2);
 }
 
 }  // namespace

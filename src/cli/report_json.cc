@@ -118,7 +118,7 @@ std::string compare_json(const Invocation& request, const CompareReport& report)
 }
 
 std::string list_json() {
-  Json schemes = Json::array(), formats = Json::array(), targets = Json::array();
+  Json schemes = Json::array(), formats = Json::array(), simd = Json::array();
   for (const SchemeLine& s : scheme_lines())
     schemes.push_back({{"name", s.name},
                        {"format", s.format},
@@ -129,12 +129,11 @@ std::string list_json() {
                        {"summary", s.summary}});
   for (const FormatLine& f : format_lines())
     formats.push_back({{"name", f.name}, {"summary", f.summary}});
-  for (const TargetLine& t : target_lines())
-    targets.push_back({{"name", t.name}, {"active", t.active}});
+  for (const SimdLine& t : simd_lines()) simd.push_back({{"name", t.name}, {"active", t.active}});
   return finish({{"phiquant", PHIQUANT_VERSION},
                  {"schemes", std::move(schemes)},
                  {"formats", std::move(formats)},
-                 {"simd_targets", std::move(targets)}});
+                 {"simd_targets", std::move(simd)}});
 }
 
 }  // namespace phiquant::cli

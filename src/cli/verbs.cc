@@ -39,7 +39,7 @@ constexpr VerbInfo kVerbs[] = {
      "phiquant compare model.onnx phi-int4\nphiquant compare Phi-4-mini-instruct/ phi4-int4/\n"
      "phiquant compare model.onnx phi-int4 --fail-below-sqnr "
      "15"},
-    {Verb::list, kOnList, "list", "", 0, "List schemes, formats and CPU targets",
+    {Verb::list, kOnList, "list", "", 0, "List schemes, formats and SIMD levels",
      "Prints what --scheme accepts, the file formats, and the instruction sets that this CPU "
      "offers. The environment "
      "variable PHIQUANT_SIMD forces one of them; the output is the same bytes with each.",

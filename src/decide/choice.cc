@@ -11,7 +11,7 @@ std::string action_of(const Choice& c) {
       const Scheme* kernel = block_kernel(*c.encoding, *c.method);
       return std::string(kernel ? kernel->name : c.method->name);
     }
-    case Layout::qdq_affine:
+    case Layout::qdq_int8:
       return c.params.per_channel ? "qdq_channel" : "qdq_tensor";
     case Layout::dynamic:
       return c.params.per_channel ? "dynamic_channel" : "dynamic";

@@ -12,9 +12,9 @@ namespace {
 
 constexpr uint32_t kBlockSizes[] = {16, 32, 64, 128, 256};  // what the runtimes' kernels take
 
-constexpr AffineScheme kAffine[] = {
-    {"qdq_channel", "int8, a scale per output channel, DequantizeLinear", Layout::qdq_affine, true},
-    {"qdq_tensor", "int8, a scale per tensor, DequantizeLinear", Layout::qdq_affine, false},
+constexpr Int8Scheme kInt8Schemes[] = {
+    {"qdq_channel", "int8, a scale per output channel, DequantizeLinear", Layout::qdq_int8, true},
+    {"qdq_tensor", "int8, a scale per tensor, DequantizeLinear", Layout::qdq_int8, false},
     {"dynamic", "int8 per tensor, activations quantized at run time, as quantize_dynamic",
      Layout::dynamic, false},
     {"dynamic_channel", "the same with a scale per output channel (per_channel=True)",
@@ -27,7 +27,7 @@ std::string default_scheme(const Recipe& r, const OnnxSettings& onnx) {
 
 Result<void> set_scheme(const OnnxSettings& onnx, const std::string& name, IntegerSettings& s) {
   std::vector<std::string> known;
-  for (const AffineScheme& scheme : kAffine) {
+  for (const Int8Scheme& scheme : kInt8Schemes) {
     known.push_back(scheme.name);
     if (name != scheme.name) continue;
     s.linear = scheme.layout;
@@ -111,6 +111,6 @@ Result<IntegerSettings> integer_settings(const Recipe& r, const OnnxSettings& on
   return s;
 }
 
-std::span<const AffineScheme> affine_schemes() { return kAffine; }
+std::span<const Int8Scheme> int8_schemes() { return kInt8Schemes; }
 
 }  // namespace phiquant

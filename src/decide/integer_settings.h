@@ -12,18 +12,18 @@
 namespace phiquant {
 
 // Schemes that are no block scheme: rules for --scheme beside block_schemes().
-struct AffineScheme {
+struct Int8Scheme {
   const char* name;
   const char* summary;
-  Layout layout;  // qdq_affine or dynamic
+  Layout layout;  // qdq_int8 or dynamic
   bool per_channel;
 };
-std::span<const AffineScheme> affine_schemes();
+std::span<const Int8Scheme> int8_schemes();
 
 struct IntegerSettings {
   Style style = Style::contrib;
   Layout linear = Layout::nbits;   // of matrices
-  const Scheme* kernel = nullptr;  // of block layouts; null: affine codes
+  const Scheme* kernel = nullptr;  // of block layouts; null: 8-bit codes without blocks
   std::string name;                // as reported: "matmul_nbits", "qdq_channel", "dynamic", ...
   unsigned bits = 4;
   uint32_t block_size = 32;

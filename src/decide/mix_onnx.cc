@@ -33,7 +33,7 @@ class OnnxRule {
   }
 
  private:
-  static Choice affine(Layout layout, bool per_channel, bool symmetric, std::string reason) {
+  static Choice int8(Layout layout, bool per_channel, bool symmetric, std::string reason) {
     Choice c;
     c.encoding = &onnx_encoding(layout);
     c.params = {8, 0, symmetric, per_channel};
@@ -62,10 +62,10 @@ class OnnxRule {
   }
 
   Choice matrix(unsigned bits, std::string reason) const {
-    if (!s_.in_blocks()) return affine(s_.linear, s_.per_channel, s_.symmetric, std::move(reason));
+    if (!s_.in_blocks()) return int8(s_.linear, s_.per_channel, s_.symmetric, std::move(reason));
     // 8-bit codes beside blocks of 4 bits: a scale per channel runs wherever those blocks do.
     if (s_.linear == Layout::qdq_blocks && bits == 8 && s_.bits == 4)
-      return affine(Layout::qdq_affine, true, true, std::move(reason));
+      return int8(Layout::qdq_int8, true, true, std::move(reason));
     Choice c = blocks(s_.linear, bits, s_.symmetric, std::move(reason));
     const Scheme& kernel = *block_kernel(*c.encoding, *c.method);
     c.params.symmetric = s_.symmetric ? kernel.symmetric : !kernel.asymmetric;
@@ -94,11 +94,11 @@ class OnnxRule {
       return stay_float("embeddings stay float (--embeddings int8 or int4 to change)");
     const unsigned bits = wanted == TableBits::int4 ? 4 : 8;
     if (s_.linear == Layout::dynamic)
-      return affine(Layout::dynamic, false, s_.symmetric,
-                    bits == 4 ? "8-bit, this scheme has no 4-bit form" : "");
+      return int8(Layout::dynamic, false, s_.symmetric,
+                  bits == 4 ? "8-bit, this scheme has no 4-bit form" : "");
     if (s_.linear == Layout::nbits)
       return blocks(Layout::gather, bits, s_.symmetric, "", peer_method());
-    if (bits == 8) return affine(Layout::qdq_affine, true, s_.symmetric, "");
+    if (bits == 8) return int8(Layout::qdq_int8, true, s_.symmetric, "");
     return blocks(Layout::qdq_blocks, bits, s_.symmetric, "", peer_method());
   }
 
@@ -127,8 +127,8 @@ class OnnxRule {
   Choice conv() const {
     if (s_.bits == 4) return stay_float("Conv has no 4-bit form (try --precision int8)");
     const bool dynamic = s_.linear == Layout::dynamic;
-    return affine(dynamic ? Layout::dynamic : Layout::qdq_affine,
-                  !dynamic && (s_.in_blocks() || s_.per_channel), s_.symmetric, "");
+    return int8(dynamic ? Layout::dynamic : Layout::qdq_int8,
+                !dynamic && (s_.in_blocks() || s_.per_channel), s_.symmetric, "");
   }
 
   const Recipe& recipe_;
@@ -146,7 +146,7 @@ Choice fit(const Slot& slot, Choice c, const OnnxLimits& limits) {
   if (c.encoding->layout == Layout::dynamic && slot.kind == SlotKind::table && slot.is_turned)
     return stay_float("a transposed table");
   constexpr int64_t kPerChannel = 13;
-  if (c.encoding->layout == Layout::qdq_affine && c.params.per_channel &&
+  if (c.encoding->layout == Layout::qdq_int8 && c.params.per_channel &&
       slot.seen_dtype() == DType::f32 && limits.opset < kPerChannel) {
     c.params.per_channel = false;
     c.reason = fmt::format("one scale for the tensor: opset {} has no per-channel DequantizeLinear",

@@ -52,7 +52,7 @@ struct BlockJob {
 
 // A weight to 8-bit codes with one scale and offset per column of N or per tensor: the range is
 // found first (a reduction over the whole weight), then the codes are written.
-struct AffineJob {
+struct Int8Job {
   WeightSource source;  // dense, or blocks that are encoded again
   bool per_channel = true;
   bool symmetric = true;
@@ -74,7 +74,7 @@ struct RowJob {
   std::array<TensorId, kMaxRowPlanes> planes = {kNoTensor, kNoTensor, kNoTensor};
 };
 
-using Job = std::variant<CopyJob, CastJob, DecodeJob, BlockJob, AffineJob, RowJob>;
+using Job = std::variant<CopyJob, CastJob, DecodeJob, BlockJob, Int8Job, RowJob>;
 
 // ---- Plan
 

@@ -102,7 +102,7 @@ struct Cutter {
             out.push_back({job, false, {0, k, a, b}, (b - a) * k * dtype_bits(j.source.dtype) / 8});
           });
   }
-  void operator()(const AffineJob& j) const {
+  void operator()(const Int8Job& j) const {
     const WeightSource& w = j.source;
     const uint64_t values = limits.chunk_bytes / 2 / sizeof(float);
     if (orientation_of(j) == Orientation::kn)
@@ -136,7 +136,7 @@ struct Buffers {
              held(j.source, std::min<uint64_t>(kTurnRows, chunk.region.cols()));
     return 16 * values() + held(j.source, chunk.region.cols());
   }
-  uint64_t operator()(const AffineJob& j) const {
+  uint64_t operator()(const Int8Job& j) const {
     return 16 * values() + held(j.source, chunk.region.cols());
   }
   // Stored bytes, codes that are no larger, and two tiles of floats.
@@ -194,7 +194,7 @@ bool needs_reduction(const Job& job) {
                [](const BlockJob& block) {
                  return block.scheme->step_errors && block.params.iterations == 0;
                },
-               [](const AffineJob&) { return true; }, [](const RowJob&) { return false; }},
+               [](const Int8Job&) { return true; }, [](const RowJob&) { return false; }},
       job);
 }
 

@@ -94,7 +94,7 @@ bool always_counts_casts(const Job& job) {
   return std::visit(
       Overload{[](const CopyJob&) { return false; }, [](const CastJob&) { return true; },
                [](const DecodeJob&) { return false; }, [](const BlockJob&) { return false; },
-               [](const AffineJob&) { return false; }, [](const RowJob&) { return false; }},
+               [](const Int8Job&) { return false; }, [](const RowJob&) { return false; }},
       job);
 }
 

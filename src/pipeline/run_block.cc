@@ -255,8 +255,8 @@ Result<void> run_columns(const RunContext& context, const BlockJob& job, const C
 }
 
 // Codes with N innermost (k_major): the region is whole rows, cut into column parts for reading.
-Result<void> run_rows(const RunContext& context, const BlockJob& job, const Chunk& chunk,
-                      JobState& state, Workspace& work, ChunkOutcome& outcome) {
+Result<void> run_k_major(const RunContext& context, const BlockJob& job, const Chunk& chunk,
+                         JobState& state, Workspace& work, ChunkOutcome& outcome) {
   const Region& r = chunk.region;
   const Shape2 s = shape_of(job, r);
   work.scales.resize(std::max(work.scales.size(), s.blocks * s.cols));
@@ -322,7 +322,7 @@ Result<void> run_block(const RunContext& context, const BlockJob& job, const Chu
     return run_columns(context, steps, chunk, state, work, outcome);
   }
   if (job.scheme->packing == Packing::k_major)
-    return run_rows(context, job, chunk, state, work, outcome);
+    return run_k_major(context, job, chunk, state, work, outcome);
   return run_columns(context, job, chunk, state, work, outcome);
 }
 

@@ -141,7 +141,7 @@ Result<void> finish_reduction(const RunContext& context, uint32_t job,
                [&](const BlockJob& j) {
                  return finish_block_reduction(j, job, chunks, outcomes, state);
                },
-               [&](const AffineJob& j) { return finish_affine_reduction(context, j, state); },
+               [&](const Int8Job& j) { return finish_int8_reduction(context, j, state); },
                [](const RowJob&) { return Result<void>(); }},
       context.plan.jobs[job]);
 }
@@ -154,7 +154,7 @@ Result<void> run_chunk(const RunContext& context, const Chunk& chunk, JobState& 
           [&](const CastJob& j) { return run_cast(context, j, chunk, state, work, outcome); },
           [&](const DecodeJob& j) { return run_decode(context, j, chunk, state, work, outcome); },
           [&](const BlockJob& j) { return run_block(context, j, chunk, state, work, outcome); },
-          [&](const AffineJob& j) { return run_affine(context, j, chunk, state, work, outcome); },
+          [&](const Int8Job& j) { return run_int8(context, j, chunk, state, work, outcome); },
           [&](const RowJob& j) { return run_rows(context, j, chunk, state, work, outcome); }},
       context.plan.jobs[chunk.job]);
 }

@@ -33,8 +33,8 @@ struct Workspace {
 // What the chunks of one job share.
 struct JobState {
   std::mutex mutex;
-  std::vector<float> lo, hi;                 // AffineJob: per channel (one for per-tensor)
-  std::vector<quant::Affine> affine;         // made from them by finish_reduction
+  std::vector<float> lo, hi;                 // Int8Job: per channel (one for per-tensor)
+  std::vector<quant::Int8Params> int8;       // made from them by finish_reduction
   unsigned iterations = 0;                   // BlockJob with a stopping rule: the steps to take
   std::optional<NonFinite> non_finite;       // the smallest index seen
   std::optional<NonFinite> cast_non_finite;  // likewise, in a job that passes such values on
@@ -70,13 +70,13 @@ Result<void> run_block(const RunContext&, const BlockJob&, const Chunk&, JobStat
                        ChunkOutcome&);
 Result<void> finish_block_reduction(const BlockJob&, uint32_t index, std::span<const Chunk>,
                                     std::span<const ChunkOutcome>, JobState&);
-Result<void> finish_affine_reduction(const RunContext&, const AffineJob&, JobState&);
+Result<void> finish_int8_reduction(const RunContext&, const Int8Job&, JobState&);
 Result<void> run_decode(const RunContext&, const DecodeJob&, const Chunk&, JobState&, Workspace&,
                         ChunkOutcome&);
 Result<void> run_rows(const RunContext&, const RowJob&, const Chunk&, JobState&, Workspace&,
                       ChunkOutcome&);
-Result<void> run_affine(const RunContext&, const AffineJob&, const Chunk&, JobState&, Workspace&,
-                        ChunkOutcome&);
+Result<void> run_int8(const RunContext&, const Int8Job&, const Chunk&, JobState&, Workspace&,
+                      ChunkOutcome&);
 
 // Writes `bytes` at byte `offset` of a tensor.
 Result<void> write_tensor(const RunContext& context, TensorId id, uint64_t offset,

@@ -26,7 +26,7 @@ inline Orientation orientation_of(const WeightSource& weight) {
                                                                             : Orientation::kn;
 }
 
-inline Orientation orientation_of(const AffineJob& job) {
+inline Orientation orientation_of(const Int8Job& job) {
   return job.orientation.value_or(orientation_of(job.source));
 }
 

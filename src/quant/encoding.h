@@ -19,7 +19,7 @@ enum class Layout : uint8_t {
   nbits,       // com.microsoft::MatMulNBits
   gather,      // com.microsoft::GatherBlockQuantized: tables
   qdq_blocks,  // DequantizeLinear with blocks
-  qdq_affine,  // DequantizeLinear with one scale a channel or a tensor, 8 bits
+  qdq_int8,    // DequantizeLinear with one scale a channel or a tensor, 8 bits
   dynamic,     // the same codes for MatMulInteger and ConvInteger behind DynamicQuantizeLinear
   gguf,        // rows of a GGUF type
   mlx,         // rows of an MLX mode: codes, scales, biases apart
@@ -30,7 +30,7 @@ struct EncodingParams {
   unsigned bits = 0;        // of a code; GGUF types: 0, their name says it
   uint32_t block_size = 0;  // values that share a scale; 0: a channel or a tensor
   bool symmetric = true;    // without zero points
-  bool per_channel = true;  // qdq_affine, dynamic: a scale per output channel, else one in all
+  bool per_channel = true;  // qdq_int8, dynamic: a scale per output channel, else one in all
   bool operator==(const EncodingParams&) const = default;
 };
 

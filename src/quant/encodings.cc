@@ -10,7 +10,7 @@ constexpr Encoding kOnnx[] = {
     {"MatMulNBits", Layout::nbits},
     {"GatherBlockQuantized", Layout::gather},
     {"DequantizeLinear in blocks", Layout::qdq_blocks},
-    {"DequantizeLinear", Layout::qdq_affine},
+    {"DequantizeLinear", Layout::qdq_int8},
     {"DynamicQuantizeLinear", Layout::dynamic},
 };
 

@@ -1,6 +1,6 @@
-// Kernels beside the block schemes' encoders: decode, casts, 8-bit affine codes, error sums. Each
+// Kernels beside the block schemes' encoders: decode, casts, 8-bit codes, error sums. Each
 // has a scalar specification (_ref) and a Highway version that gives the same bytes on every
-// target.
+// SIMD level.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +51,7 @@ void turn_to_f32(const std::byte* in, size_t in_stride, DType from, size_t n, si
                  float* scratch, float* out);
 
 // Copies `rows` runs of `row_bytes` bytes, `in_stride` bytes apart, to places `out_stride` bytes
-// apart, past the caches where the target has such stores: for bytes that are not read again soon.
+// apart, past the caches where the CPU has such stores: for bytes that are not read again soon.
 void copy_rows(const std::byte* in, size_t in_stride, size_t row_bytes, size_t rows, std::byte* out,
                size_t out_stride);
 
@@ -86,21 +86,22 @@ void column_min_max(const float* x, size_t stride, size_t n_rows, size_t n_cols,
                     float* hi);
 void column_min_max_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols, float* lo,
                         float* hi);
-struct Affine {
+struct Int8Params {
   float scale;
   int32_t zero_point;
 };
 // compute_scale_zp of onnxruntime; `weight_dtype` decides the tiny-scale guard and the rounding of
 // the scale.
-Affine affine_from_range(float lo, float hi, bool symmetric, bool is_signed, bool reduce_range,
-                         DType weight_dtype);
+Int8Params int8_from_range(float lo, float hi, bool symmetric, bool is_signed, bool reduce_range,
+                           DType weight_dtype);
 // code = clip(half_even(x / scale) + zero_point) to -128..127 or 0..255; one parameter pair a
 // column.
-void affine_encode(const float* x, size_t stride, size_t n_rows, size_t n_cols,
-                   const Affine* per_column, bool is_signed, std::byte* codes, size_t codes_stride);
-void affine_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols,
-                       const Affine* per_column, bool is_signed, std::byte* codes,
-                       size_t codes_stride);
+void int8_encode(const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                 const Int8Params* per_column, bool is_signed, std::byte* codes,
+                 size_t codes_stride);
+void int8_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                     const Int8Params* per_column, bool is_signed, std::byte* codes,
+                     size_t codes_stride);
 
 // ---- What it cost ----
 // Sums over a tile. Rows go in runs of 32: a column's values of a run are summed in float, rows in
@@ -132,14 +133,14 @@ void block_error_sums_ref(Packing packing, unsigned bits, bool is_signed, const 
                           const float* x, size_t stride, size_t n_rows, size_t n_cols,
                           ErrorSums& sums);
 
-// ---- Targets ----
+// ---- SIMD levels ----
 // The instruction set in use, by Highway's name in lower case: "avx3", "avx2", "sse4", "ssse3",
 // "scalar".
-std::string_view active_target();
+std::string_view active_simd();
 // Those that this binary holds and this CPU runs, best first; "scalar" is last.
-std::span<const std::string_view> available_targets();
+std::span<const std::string_view> available_simd();
 // Makes every kernel of the process use `name` (on the command line: PHIQUANT_SIMD); false, and
 // nothing changed, where it is not available. Not while kernels run.
-bool force_target(std::string_view name);
+bool force_simd(std::string_view name);
 
 }  // namespace phiquant::quant

@@ -175,9 +175,9 @@ void column_min_max_ref(const float* x, size_t stride, size_t n_rows, size_t n_c
     }
 }
 
-void affine_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols,
-                       const Affine* per_column, bool is_signed, std::byte* codes,
-                       size_t codes_stride) {
+void int8_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                     const Int8Params* per_column, bool is_signed, std::byte* codes,
+                     size_t codes_stride) {
   const float lowest = is_signed ? -128.0f : 0.0f, highest = is_signed ? 127.0f : 255.0f;
   for (size_t r = 0; r < n_rows; ++r)
     for (size_t c = 0; c < n_cols; ++c) {
@@ -190,8 +190,8 @@ void affine_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_co
 
 // Both in double with the uncast scale, which is rounded to the weight's dtype only at the end. A
 // bfloat16 weight follows the float32 rule (numpy has no bfloat16), rounded to bfloat16.
-Affine affine_from_range(float lo, float hi, bool symmetric, bool is_signed, bool reduce_range,
-                         DType weight_dtype) {
+Int8Params int8_from_range(float lo, float hi, bool symmetric, bool is_signed, bool reduce_range,
+                           DType weight_dtype) {
   int code_min = is_signed ? (symmetric ? -127 : -128) : 0, code_max = is_signed ? 127 : 255;
   if (reduce_range) {
     code_min = is_signed ? -64 : 0;

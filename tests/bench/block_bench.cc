@@ -45,9 +45,9 @@ void copy(benchmark::State& state, Size size) {
 }
 
 void encode(benchmark::State& state, const Scheme& scheme, SchemeParams p, Size size,
-            const std::string& target) {
-  const std::string before(quant::active_target());
-  quant::force_target(target);
+            const std::string& simd) {
+  const std::string before(quant::active_simd());
+  quant::force_simd(simd);
   const std::vector<float> x = weights(size);
   const size_t blocks = size.rows / p.block_size, blob = p.block_size * p.bits / 8;
   std::vector<std::byte> codes(x.size());
@@ -63,7 +63,7 @@ void encode(benchmark::State& state, const Scheme& scheme, SchemeParams p, Size 
     benchmark::ClobberMemory();
   }
   set_rate(state, x.size());
-  quant::force_target(before);
+  quant::force_simd(before);
 }
 
 const int kRegistered = [] {
@@ -75,14 +75,14 @@ const int kRegistered = [] {
         if (!(scheme.bits_mask & (1u << bits)) ||
             !(symmetric ? scheme.symmetric : scheme.asymmetric))
           continue;
-        for (const std::string_view target : quant::available_targets())
+        for (const std::string_view simd : quant::available_simd())
           for (const Size& size : kSizes) {
             const std::string name = std::string(scheme.name) + "/" + std::to_string(bits) +
-                                     (symmetric ? "/sym/" : "/asym/") + std::string(target) + "/" +
+                                     (symmetric ? "/sym/" : "/asym/") + std::string(simd) + "/" +
                                      size.name;
             benchmark::RegisterBenchmark(name.c_str(), encode, scheme,
                                          SchemeParams{bits, 32, symmetric, DType::f32}, size,
-                                         std::string(target));
+                                         std::string(simd));
           }
       }
   return 0;

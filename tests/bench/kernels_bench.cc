@@ -27,7 +27,7 @@ struct Tile {
   std::vector<std::byte> halves, codes;
   std::vector<uint8_t> values;
   std::vector<float> scales, zeros, lo, hi;
-  std::vector<quant::Affine> affine;
+  std::vector<quant::Int8Params> affine;
 
   explicit Tile(size_t n_cols)
       : cols(n_cols),
@@ -97,10 +97,10 @@ const Kernel kKernels[] = {
      [](Tile& t) {
        quant::column_min_max(t.x.data(), t.cols, kRows, t.cols, t.lo.data(), t.hi.data());
      }},
-    {"affine_encode",
+    {"int8_encode",
      [](Tile& t) {
-       quant::affine_encode(t.x.data(), t.cols, kRows, t.cols, t.affine.data(), true,
-                            t.codes.data(), t.cols);
+       quant::int8_encode(t.x.data(), t.cols, kRows, t.cols, t.affine.data(), true, t.codes.data(),
+                          t.cols);
      }},
     {"error_sums",
      [](Tile& t) {
@@ -121,9 +121,8 @@ struct Size {
 };
 constexpr Size kSizes[] = {{"L1", 64}, {"L2", 2048}, {"RAM", 262144}};  // 8 kB, 256 kB, 32 MB of x
 
-void run_kernel(benchmark::State& state, const Kernel& kernel, std::string_view target,
-                size_t cols) {
-  if (!quant::force_target(target)) return state.SkipWithError("target not available");
+void run_kernel(benchmark::State& state, const Kernel& kernel, std::string_view simd, size_t cols) {
+  if (!quant::force_simd(simd)) return state.SkipWithError("SIMD level not available");
   Tile tile(cols);
   for (auto _ : state) {
     kernel.run(tile);
@@ -133,8 +132,8 @@ void run_kernel(benchmark::State& state, const Kernel& kernel, std::string_view 
 }
 
 // n rows of K = 3072 to tiles of 32 x n: the next 32 columns at each pass, as the pipeline does.
-void run_transpose_nk(benchmark::State& state, std::string_view target, size_t n) {
-  if (!quant::force_target(target)) return state.SkipWithError("target not available");
+void run_transpose_nk(benchmark::State& state, std::string_view simd, size_t n) {
+  if (!quant::force_simd(simd)) return state.SkipWithError("SIMD level not available");
   std::vector<float> weight(n * kStrideNk, 1.0f), tile(kRows * n);
   size_t k = 0;
   for (auto _ : state) {
@@ -156,20 +155,20 @@ void run_memcpy(benchmark::State& state, size_t cols) {
 
 const bool kRegistered = [] {
   for (const Size& size : kSizes) {
-    const auto name = [&](std::string_view kernel, std::string_view target) {
-      return std::string(kernel) + "/" + std::string(target) + "/" + size.name;
+    const auto name = [&](std::string_view kernel, std::string_view simd) {
+      return std::string(kernel) + "/" + std::string(simd) + "/" + size.name;
     };
     benchmark::RegisterBenchmark(name("memcpy", "-").c_str(), run_memcpy, size.cols);
-    for (const std::string_view target : quant::available_targets()) {
+    for (const std::string_view simd : quant::available_simd()) {
       for (const Kernel& kernel : kKernels)
-        benchmark::RegisterBenchmark(name(kernel.name, target).c_str(), run_kernel, kernel, target,
+        benchmark::RegisterBenchmark(name(kernel.name, simd).c_str(), run_kernel, kernel, simd,
                                      size.cols);
     }
   }
   for (const size_t n : {16u, 256u, 1024u, 4096u})
-    for (const std::string_view target : quant::available_targets()) {
-      const std::string name = "transpose/nk/" + std::string(target) + "/n" + std::to_string(n);
-      benchmark::RegisterBenchmark(name.c_str(), run_transpose_nk, target, n);
+    for (const std::string_view simd : quant::available_simd()) {
+      const std::string name = "transpose/nk/" + std::string(simd) + "/n" + std::to_string(n);
+      benchmark::RegisterBenchmark(name.c_str(), run_transpose_nk, simd, n);
     }
   return true;
 }();

@@ -71,9 +71,9 @@ void set_rate(benchmark::State& state, size_t n) {
 }
 
 void encode(benchmark::State& state, const Variant& v, bool weighted, Size size,
-            const std::string& target) {
-  const std::string before(quant::active_target());
-  quant::force_target(target);
+            const std::string& simd) {
+  const std::string before(quant::active_simd());
+  quant::force_simd(simd);
   const size_t n = size.rows * size.k;
   const std::vector<float> x = weights(n);
   std::vector<float> importance = weights(size.k);
@@ -85,12 +85,12 @@ void encode(benchmark::State& state, const Variant& v, bool weighted, Size size,
     benchmark::ClobberMemory();
   }
   set_rate(state, n);
-  quant::force_target(before);
+  quant::force_simd(before);
 }
 
-void decode(benchmark::State& state, const Variant& v, Size size, const std::string& target) {
-  const std::string before(quant::active_target());
-  quant::force_target(target);
+void decode(benchmark::State& state, const Variant& v, Size size, const std::string& simd) {
+  const std::string before(quant::active_simd());
+  quant::force_simd(simd);
   const size_t n = size.rows * size.k;
   std::vector<float> x = weights(n);
   const Stored in(v, n);
@@ -100,15 +100,14 @@ void decode(benchmark::State& state, const Variant& v, Size size, const std::str
     benchmark::ClobberMemory();
   }
   set_rate(state, n);
-  quant::force_target(before);
+  quant::force_simd(before);
 }
 
 const int kRegistered = [] {
   for (const Variant& v : variants())
-    for (const std::string_view target : quant::available_targets())
+    for (const std::string_view simd : quant::available_simd())
       for (const Size& size : kSizes) {
-        const std::string name = v.name + "/", on = std::string(target) + "/" + size.name,
-                          t(target);
+        const std::string name = v.name + "/", on = std::string(simd) + "/" + size.name, t(simd);
         benchmark::RegisterBenchmark((name + "encode/" + on).c_str(), encode, v, false, size, t);
         if (v.scheme->uses_importance)
           benchmark::RegisterBenchmark((name + "encode_importance/" + on).c_str(), encode, v, true,

@@ -195,14 +195,14 @@ TEST_P(BlockExecute, ReadsBackAsItWasEncoded) {
       ASSERT_EQ(some[i * part.cols() + j], all[(part.k0 + i) * c.n + part.n0 + j]) << i << " " << j;
 }
 
-class AffineExecute : public ::testing::TestWithParam<std::tuple<bool, bool, Orientation>> {};
+class Int8Execute : public ::testing::TestWithParam<std::tuple<bool, bool, Orientation>> {};
 
-TEST_P(AffineExecute, EqualsWholeMatrixReference) {
+TEST_P(Int8Execute, EqualsWholeMatrixReference) {
   const auto [per_channel, symmetric, orientation] = GetParam();
   const size_t k = 300, n = 130;
   std::vector<float> x = hard_values(k, n, 9);
   Plan plan;
-  AffineJob job;
+  Int8Job job;
   job.source = dense_weight(x, k, n, DType::f32, orientation);
   job.per_channel = per_channel;
   job.symmetric = symmetric;
@@ -211,12 +211,12 @@ TEST_P(AffineExecute, EqualsWholeMatrixReference) {
   job.scales = add_tensor(plan, DType::f32, {per_channel ? n : 1});
   job.zero_points = add_tensor(plan, DType::i8, {per_channel ? n : 1});
   plan.jobs = {job, job};  // two reductions, so that stages overlap
-  AffineJob& second = std::get<AffineJob>(plan.jobs[1]);
+  Int8Job& second = std::get<Int8Job>(plan.jobs[1]);
   second.codes = add_tensor(plan, DType::i8, {k, n});
   second.scales = add_tensor(plan, DType::f32, {per_channel ? n : 1});
   second.zero_points = add_tensor(plan, DType::i8, {per_channel ? n : 1});
 
-  std::vector<quant::Affine> affine;
+  std::vector<quant::Int8Params> affine;
   const float inf = std::numeric_limits<float>::infinity();
   float all_lo = inf, all_hi = -inf;
   for (float v : x) all_lo = std::min(all_lo, v), all_hi = std::max(all_hi, v);
@@ -224,10 +224,10 @@ TEST_P(AffineExecute, EqualsWholeMatrixReference) {
     float lo = per_channel ? inf : all_lo, hi = per_channel ? -inf : all_hi;
     for (size_t i = 0; per_channel && i < k; ++i)
       lo = std::min(lo, x[i * n + j]), hi = std::max(hi, x[i * n + j]);
-    affine.push_back(quant::affine_from_range(lo, hi, symmetric, symmetric, false, DType::f32));
+    affine.push_back(quant::int8_from_range(lo, hi, symmetric, symmetric, false, DType::f32));
   }
   std::vector<std::byte> codes(k * n);
-  quant::affine_encode_ref(x.data(), n, k, n, affine.data(), symmetric, codes.data(), n);
+  quant::int8_encode_ref(x.data(), n, k, n, affine.data(), symmetric, codes.data(), n);
   std::string want(k * n, '\0');
   for (size_t i = 0; i < k; ++i)
     for (size_t j = 0; j < n; ++j)
@@ -237,7 +237,7 @@ TEST_P(AffineExecute, EqualsWholeMatrixReference) {
     const RunResult got = run(plan, {threads, 1, true});
     ASSERT_TRUE(got.result);
     for (const Job& j : plan.jobs) {
-      const AffineJob& a = std::get<AffineJob>(j);
+      const Int8Job& a = std::get<Int8Job>(j);
       EXPECT_EQ(got.tensor(plan, a.codes), want);
       const std::string scales = got.tensor(plan, a.scales),
                         zeros = got.tensor(plan, a.zero_points);
@@ -253,7 +253,7 @@ TEST_P(AffineExecute, EqualsWholeMatrixReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, AffineExecute,
+INSTANTIATE_TEST_SUITE_P(Cases, Int8Execute,
                          ::testing::Combine(::testing::Bool(), ::testing::Bool(),
                                             ::testing::Values(Orientation::kn, Orientation::nk)));
 

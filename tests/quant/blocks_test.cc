@@ -7,7 +7,7 @@
 #include "quant/block_run.h"
 #include "quant/blocks/hqq.h"
 #include "quant/kernels.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant {
 void PrintTo(const Scheme& scheme, std::ostream* out) { *out << scheme.name; }  // found by gtest
@@ -147,7 +147,7 @@ class BlockSchemes : public testing::TestWithParam<Scheme> {
   }
 };
 
-TEST_P(BlockSchemes, EveryTargetGivesTheReferencesBytes) {
+TEST_P(BlockSchemes, EverySimdGivesTheReferencesBytes) {
   const Scheme& scheme = GetParam();
   std::mt19937 rng(7);
   for_each_case([&](const SchemeParams& p, const Shape2& shape) {
@@ -166,8 +166,8 @@ TEST_P(BlockSchemes, EveryTargetGivesTheReferencesBytes) {
       const BlockTile tile{x.data(), stride, shape.rows, shape.cols};
       for (const bool zeros : {true, false}) {
         const Outputs want = run_block(scheme.encode_ref, scheme.packing, p, tile, zeros);
-        for_each_target([&](const std::string& target) {
-          SCOPED_TRACE(target + ", " + std::to_string(p.bits) + " bits, block " +
+        for_each_simd([&](const std::string& simd) {
+          SCOPED_TRACE(simd + ", " + std::to_string(p.bits) + " bits, block " +
                        std::to_string(p.block_size) + ", " + std::to_string(shape.rows) +
                        " rows, " + std::to_string(shape.cols) + " columns, " +
                        std::string(dtype_name(p.weight_dtype)) +
@@ -275,7 +275,7 @@ TEST(Hqq, PowerIsExactToFloat) {
   }
 }
 
-TEST(Hqq, StepErrorsAreTheSameOnEveryTarget) {
+TEST(Hqq, StepErrorsAreTheSameOnEverySimd) {
   std::mt19937 rng(3);
   for (const size_t rows : {64u, 40u}) {
     Weight w{rows, 37, std::vector<float>(rows * 37)};
@@ -285,10 +285,10 @@ TEST(Hqq, StepErrorsAreTheSameOnEveryTarget) {
     std::vector<double> want(20, 0.5);
     quant::hqq::add_step_errors_ref(tile, p, want.data());
     EXPECT_GT(want[0], want[1]);
-    for_each_target([&](const std::string& target) {
+    for_each_simd([&](const std::string& simd) {
       std::vector<double> got(20, 0.5);
       quant::hqq::add_step_errors(tile, p, got.data());
-      EXPECT_EQ(got, want) << target;
+      EXPECT_EQ(got, want) << simd;
     });
   }
 }

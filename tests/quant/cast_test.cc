@@ -1,4 +1,5 @@
-// Casts: vectors = scalar specification on every target; the specification against known values.
+// Casts: vectors = scalar specification on every SIMD level; the specification against known
+// values.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -11,7 +12,7 @@
 
 #include "core/half.h"
 #include "quant/kernels.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -62,7 +63,7 @@ size_t first_difference(const Bytes& a, const Bytes& b) {
   return i;
 }
 
-TEST(Cast, EveryTargetGivesTheReferenceBytesAndCounts) {
+TEST(Cast, EverySimdGivesTheReferenceBytesAndCounts) {
   for (const DType from : {DType::f32, DType::f16, DType::bf16})
     for (const DType to : {DType::f32, DType::f16, DType::bf16})
       for (const CastRule rule : {CastRule::ieee, CastRule::ort_fp16}) {
@@ -71,8 +72,8 @@ TEST(Cast, EveryTargetGivesTheReferenceBytesAndCounts) {
         Bytes expected(n * dtype_bits(to) / 8);
         quant::CastStats expected_stats;
         quant::cast_ref(in.data(), from, n, expected.data(), to, rule, expected_stats);
-        for_each_target([&](const std::string& target) {
-          SCOPED_TRACE(target + " " + std::string(dtype_name(from)) + " to " +
+        for_each_simd([&](const std::string& simd) {
+          SCOPED_TRACE(simd + " " + std::string(dtype_name(from)) + " to " +
                        std::string(dtype_name(to)));
           Bytes got(expected.size());
           quant::CastStats stats;
@@ -90,7 +91,7 @@ TEST(Cast, OneLostValueIsCountedAndReplaced) {
                               0x00008000u, std::bit_cast<uint32_t>(5.96e-8f)})
     for (uint32_t step = 0; step < 3; ++step) edges.push_back(edge - 1 + step);
   const std::vector<float> kept(5000, 0.25f);
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const DType to : {DType::f32, DType::f16, DType::bf16})
       for (const CastRule rule : {CastRule::ieee, CastRule::ort_fp16})
         for (const uint32_t edge : edges)
@@ -105,7 +106,7 @@ TEST(Cast, OneLostValueIsCountedAndReplaced) {
             quant::cast_ref(in.data(), DType::f32, values.size(), expected.data(), to, rule,
                             expected_stats);
             EXPECT_EQ(first_difference(got, expected), size)
-                << target << " " << std::hex << edge << std::dec << " at " << at;
+                << simd << " " << std::hex << edge << std::dec << " at " << at;
             expect_same(stats, expected_stats);
           }
   });
@@ -113,9 +114,9 @@ TEST(Cast, OneLostValueIsCountedAndReplaced) {
 
 TEST(Cast, ShortRunsAndOddAddresses) {
   const Bytes in = all_inputs(DType::f32);
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (size_t n = 0; n < 70; ++n) {
-      SCOPED_TRACE(target + " " + std::to_string(n));
+      SCOPED_TRACE(simd + " " + std::to_string(n));
       Bytes source(n * 4 + 1), got(n * 2 + 3, std::byte{0x5a}), expected = got;
       if (n != 0) std::memcpy(source.data() + 1, in.data() + n * 1000, n * 4);
       quant::CastStats stats, expected_stats;
@@ -129,10 +130,10 @@ TEST(Cast, ShortRunsAndOddAddresses) {
   });
 }
 
-TEST(Cast, WideningIsExactOnEveryTarget) {
+TEST(Cast, WideningIsExactOnEverySimd) {
   for (const DType from : {DType::f16, DType::bf16}) {
     const Bytes in = all_inputs(from);
-    for_each_target([&](const std::string& target) {
+    for_each_simd([&](const std::string& simd) {
       std::vector<float> got(65536 - 3);
       quant::to_f32(in.data() + 6, from, got.size(), got.data());
       size_t wrong = 0;
@@ -141,7 +142,7 @@ TEST(Cast, WideningIsExactOnEveryTarget) {
         const float expected = from == DType::f16 ? f32_from_f16(bits) : f32_from_bf16(bits);
         wrong += std::bit_cast<uint32_t>(got[i]) != std::bit_cast<uint32_t>(expected);
       }
-      EXPECT_EQ(wrong, 0u) << target;
+      EXPECT_EQ(wrong, 0u) << simd;
     });
   }
 }
@@ -153,8 +154,8 @@ TEST(Cast, CountsWhatWasLost) {
       bytes_of(std::vector<float>{0.0f, -0.0f, 1.0f, 65504.0f, 65519.0f, -65520.0f, 3e38f, inf,
                                   -inf, nan, 5.9e-8f, -0x1p-25f, 0x1.8p-25f, 1e-30f});
   const size_t n = in.size() / 4;
-  for_each_target([&](const std::string& target) {
-    SCOPED_TRACE(target);
+  for_each_simd([&](const std::string& simd) {
+    SCOPED_TRACE(simd);
     std::vector<uint16_t> out(n);
     auto* to = reinterpret_cast<std::byte*>(out.data());
     quant::CastStats ieee, ort, brain;
@@ -199,8 +200,8 @@ TEST(Cast, DoublesAreRoundedOnce) {
   expect_same(wide_stats, {.overflowed = 1, .underflowed = 1, .nan = 1, .inf = 1});
 }
 
-TEST(Transpose, EveryTargetAndShape) {
-  for_each_target([&](const std::string& target) {
+TEST(Transpose, EverySimdAndShape) {
+  for_each_simd([&](const std::string& simd) {
     for (const size_t rows : {1u, 3u, 4u, 8u, 15u, 16u, 17u, 40u, 100u})
       for (const size_t cols : {1u, 3u, 4u, 5u, 16u, 20u, 33u, 64u}) {
         const size_t in_stride = cols + 3, out_stride = rows + 1;
@@ -209,12 +210,12 @@ TEST(Transpose, EveryTargetAndShape) {
         std::vector<float> got(cols * out_stride, -1.0f), expected = got;
         quant::transpose(in.data(), in_stride, rows, cols, got.data(), out_stride);
         quant::transpose_ref(in.data(), in_stride, rows, cols, expected.data(), out_stride);
-        ASSERT_EQ(got, expected) << target << " " << rows << " x " << cols;
+        ASSERT_EQ(got, expected) << simd << " " << rows << " x " << cols;
       }
   });
 }
 
-TEST(SplitBf16Pairs, EveryBitPatternOnEveryTarget) {
+TEST(SplitBf16Pairs, EveryBitPatternOnEverySimd) {
   constexpr size_t kRows = 3;
   for (const size_t n : {1u, 16u, 21845u}) {
     std::vector<uint16_t> halves(kRows * n * 2);
@@ -225,19 +226,19 @@ TEST(SplitBf16Pairs, EveryBitPatternOnEveryTarget) {
       for (size_t i = 0; i < 2 * n; ++i)
         expected[(2 * r + i % 2) * n + i / 2] =
             std::bit_cast<float>(static_cast<uint32_t>(halves[r * 2 * n + i]) << 16);
-    for_each_target([&](const std::string& target) {
+    for_each_simd([&](const std::string& simd) {
       quant::split_bf16_pairs(pairs.data(), kRows, n, got.data());
       // NaNs too: bits are compared.
       ASSERT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0)
-          << target << " " << n;
+          << simd << " " << n;
     });
   }
 }
 
-TEST(TurnToF32, EveryDtypeStrideAndTarget) {
+TEST(TurnToF32, EveryDtypeStrideAndSimd) {
   std::vector<std::byte> in(65536);
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::byte>(i * 37 % 113);  // no NaN
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const DType from : {DType::f32, DType::f16, DType::bf16})
       for (const size_t n : {1u, 5u, 16u, 64u})
         for (const size_t k : {1u, 2u, 31u, 32u, 64u})
@@ -250,17 +251,17 @@ TEST(TurnToF32, EveryDtypeStrideAndTarget) {
                 for (size_t i = 0; i < k; ++i) expected[i * n + r] = row[i];
               }
               quant::turn_to_f32(in.data() + phase, stride, from, n, k, scratch.data(), got.data());
-              ASSERT_EQ(got, expected) << target << " " << dtype_name(from) << " " << n << " x "
-                                       << k << " stride " << stride << " phase " << phase;
+              ASSERT_EQ(got, expected) << simd << " " << dtype_name(from) << " " << n << " x " << k
+                                       << " stride " << stride << " phase " << phase;
             }
   });
 }
 
-TEST(CopyRows, EveryTargetWhereverRowsStart) {
+TEST(CopyRows, EverySimdWhereverRowsStart) {
   alignas(64) std::array<std::byte, 8192> out{};
   std::vector<std::byte> in(4096);
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::byte>(i % 251 + 1);
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const size_t row_bytes : {1u, 64u, 100u, 128u})
       for (const size_t stride : {128u, 130u, 192u})
         for (const size_t phase : {0u, 32u, 64u}) {
@@ -272,8 +273,7 @@ TEST(CopyRows, EveryTargetWhereverRowsStart) {
           for (size_t r = 0; r < kRows; ++r)
             for (size_t i = 0; i < row_bytes; ++i)
               expected[phase + r * stride + i] = in[r * in_stride + i];
-          ASSERT_TRUE(out == expected)
-              << target << " " << row_bytes << " " << stride << " " << phase;
+          ASSERT_TRUE(out == expected) << simd << " " << row_bytes << " " << stride << " " << phase;
         }
   });
 }
@@ -281,13 +281,13 @@ TEST(CopyRows, EveryTargetWhereverRowsStart) {
 TEST(FirstNonFinite, FindsTheFirstWhereverItIs) {
   const float inf = std::numeric_limits<float>::infinity(),
               nan = std::numeric_limits<float>::quiet_NaN();
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const size_t n : {0u, 1u, 17u, 300u, 1000u}) {
       std::vector<float> x(n, -std::numeric_limits<float>::max());
-      ASSERT_EQ(quant::first_non_finite(x.data(), n), n) << target;
+      ASSERT_EQ(quant::first_non_finite(x.data(), n), n) << simd;
       for (size_t i = n; i-- > 0;) {
         x[i] = i % 3 == 0 ? nan : i % 3 == 1 ? inf : -inf;  // those behind stay
-        ASSERT_EQ(quant::first_non_finite(x.data(), n), i) << target;
+        ASSERT_EQ(quant::first_non_finite(x.data(), n), i) << simd;
       }
     }
   });

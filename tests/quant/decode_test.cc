@@ -1,5 +1,5 @@
-// Decoding and packing: vectors = scalar specification on every target; the specification against
-// written-out blocks.
+// Decoding and packing: vectors = scalar specification on every SIMD level; the specification
+// against written-out blocks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "quant/kernels.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -55,8 +55,8 @@ Block random_block(Packing packing, unsigned bits, bool is_signed, size_t n_rows
   return b;
 }
 
-TEST(DecodeBlock, EveryTargetGivesTheReferenceFloats) {
-  for_each_target([&](const std::string& target) {
+TEST(DecodeBlock, EverySimdGivesTheReferenceFloats) {
+  for_each_simd([&](const std::string& simd) {
     for (const Packing packing : {Packing::nbits, Packing::k_major, Packing::n_major})
       for (const unsigned bits : {2u, 4u, 8u})
         for (const bool is_signed : {false, true})
@@ -71,8 +71,8 @@ TEST(DecodeBlock, EveryTargetGivesTheReferenceFloats) {
                 quant::decode_block_ref(packing, bits, is_signed, b.view(), n_rows, n_cols,
                                         expected.data(), stride);
                 ASSERT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0)
-                    << target << " bits " << bits << " signed " << is_signed << " " << n_rows
-                    << " x " << n_cols;
+                    << simd << " bits " << bits << " signed " << is_signed << " " << n_rows << " x "
+                    << n_cols;
               }
   });
 }
@@ -95,18 +95,18 @@ TEST(DecodeBlock, ReferenceReadsLowBitsFirst) {
   EXPECT_EQ(decode(8, true, nullptr, 2), (std::vector<float>{-15.5f, 64}));
 }
 
-TEST(FlatPack, EveryTargetGivesTheReferenceBytesFromAnyStart) {
+TEST(FlatPack, EverySimdGivesTheReferenceBytesFromAnyStart) {
   std::mt19937 random(3);
   std::vector<uint8_t> values(700);
   for (uint8_t& value : values)
     value = static_cast<uint8_t>(random());  // only the low bits are valid
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const unsigned bits : {2u, 4u, 8u})
       for (size_t n = 0; n < 300; ++n) {
         std::vector<std::byte> got((n * bits + 7) / 8, std::byte{0xee}), expected = got;
         quant::pack_flat(values.data(), n, bits, got.data());
         quant::pack_flat_ref(values.data(), n, bits, expected.data());
-        ASSERT_EQ(got, expected) << target << " bits " << bits << " n " << n;
+        ASSERT_EQ(got, expected) << simd << " bits " << bits << " n " << n;
         for (size_t first = 0; first < 5 && first <= n; ++first)
           for (const bool is_signed : {false, true}) {
             std::vector<uint8_t> back(n - first), expected_back(n - first);
@@ -114,7 +114,7 @@ TEST(FlatPack, EveryTargetGivesTheReferenceBytesFromAnyStart) {
             quant::unpack_flat_ref(got.data(), first, n - first, bits, is_signed,
                                    expected_back.data());
             ASSERT_EQ(back, expected_back)
-                << target << " bits " << bits << " n " << n << " first " << first;
+                << simd << " bits " << bits << " n " << n << " first " << first;
             for (size_t i = 0; i < back.size(); ++i)
               ASSERT_EQ((back[i] ^ values[first + i]) & ((1u << bits) - 1u), 0u);
           }

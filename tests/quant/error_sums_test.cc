@@ -1,4 +1,4 @@
-// Error sums: the same doubles on every target; the specification against sums that are exact.
+// Error sums: the same doubles on every SIMD level; the specification against sums that are exact.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "quant/kernels.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -22,13 +22,13 @@ void expect_identical(const quant::ErrorSums& a, const quant::ErrorSums& b,
   EXPECT_EQ(a.n, b.n) << where;
 }
 
-TEST(ErrorSums, EveryTargetGivesTheSameDoubles) {
+TEST(ErrorSums, EverySimdGivesTheSameDoubles) {
   std::mt19937 random(5);
   const auto value = [&] {
     const int exponent = -static_cast<int>(random() % 40);
     return std::ldexp(static_cast<float>(random() % 20001) - 10000.0f, exponent);
   };
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const size_t n_rows : {0u, 1u, 5u, 32u, 64u, 165u})
       for (const size_t n_cols : {1u, 7u, 8u, 9u, 16u, 64u, 131u}) {
         const size_t stride = n_cols + 3;
@@ -38,16 +38,16 @@ TEST(ErrorSums, EveryTargetGivesTheSameDoubles) {
         quant::ErrorSums got{1, 2, 3, 4, 5, 6}, expected = got;  // sums are added to
         quant::error_sums(x.data(), y.data(), stride, n_rows, n_cols, got);
         quant::error_sums_ref(x.data(), y.data(), stride, n_rows, n_cols, expected);
-        expect_identical(got, expected, target);
+        expect_identical(got, expected, simd);
       }
   });
 }
 
-// Codes of any packing: the same doubles on every target, and those of error_sums() over the
+// Codes of any packing: the same doubles on every SIMD level, and those of error_sums() over the
 // decoded values.
 TEST(ErrorSums, OfCodesAreThoseOfTheDecodedValues) {
   std::mt19937 random(6);
-  const auto check = [&](const std::string& target, Packing packing, unsigned bits, bool is_signed,
+  const auto check = [&](const std::string& simd, Packing packing, unsigned bits, bool is_signed,
                          bool zeros, size_t n_rows, size_t n_cols) {
     const bool packed = packing == Packing::nbits;
     const size_t codes_stride = packed ? (n_rows * bits + 7) / 8 + 4 : n_cols + 3;
@@ -68,18 +68,18 @@ TEST(ErrorSums, OfCodesAreThoseOfTheDecodedValues) {
     quant::block_error_sums_ref(packing, bits, is_signed, view, x.data(), stride, n_rows, n_cols,
                                 reference);
     quant::error_sums_ref(x.data(), y.data(), stride, n_rows, n_cols, decoded);
-    const std::string where = target + " bits " + std::to_string(bits) + " rows " +
+    const std::string where = simd + " bits " + std::to_string(bits) + " rows " +
                               std::to_string(n_rows) + " columns " + std::to_string(n_cols);
     expect_identical(got, reference, where);
     expect_identical(reference, decoded, where);
   };
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const Packing packing : {Packing::nbits, Packing::k_major})
       for (const unsigned bits : {2u, 4u, 8u})
         for (const bool is_signed : {false, true})
           for (const size_t n_rows : {1u, 7u, 16u, 32u, 33u, 128u})
             for (const size_t n_cols : {1u, 16u, 21u, 64u})
-              check(target, packing, bits, is_signed, n_cols % 2 == 0, n_rows, n_cols);
+              check(simd, packing, bits, is_signed, n_cols % 2 == 0, n_rows, n_cols);
   });
 }
 
@@ -96,11 +96,11 @@ TEST(ErrorSums, TinyAndHugeValues) {
       const double a = static_cast<double>(i % 7 + 1), b = static_cast<double>(i % 5 + 1);
       noise += (a - b) * (a - b), dot += a * b;
     }
-    for_each_target([&](const std::string& target) {
+    for_each_simd([&](const std::string& simd) {
       quant::ErrorSums sums;
       quant::error_sums(x.data(), y.data(), 16, 4, 16, sums);
-      EXPECT_EQ(sums.noise, std::ldexp(noise, 2 * exponent)) << target << " 2^" << exponent;
-      EXPECT_EQ(sums.dot, std::ldexp(dot, 2 * exponent)) << target << " 2^" << exponent;
+      EXPECT_EQ(sums.noise, std::ldexp(noise, 2 * exponent)) << simd << " 2^" << exponent;
+      EXPECT_EQ(sums.dot, std::ldexp(dot, 2 * exponent)) << simd << " 2^" << exponent;
     });
   }
 }
@@ -109,11 +109,11 @@ TEST(ErrorSums, TinyAndHugeValues) {
 TEST(ErrorSums, TinyErrorAmongLargeValues) {
   std::vector<float> x(64, 1.0f), y = x;
   x[20] = 0x1p-75f, y[20] = 0x1p-74f;
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     quant::ErrorSums sums;
     quant::error_sums(x.data(), y.data(), 16, 4, 16, sums);
-    EXPECT_EQ(sums.noise, 0x1p-150) << target;
-    EXPECT_EQ(sums.max_abs, 0x1p-75) << target;
+    EXPECT_EQ(sums.noise, 0x1p-150) << simd;
+    EXPECT_EQ(sums.max_abs, 0x1p-75) << simd;
   });
 }
 
@@ -142,17 +142,17 @@ TEST(ErrorSums, WhatIsNotFiniteIsLeftOut) {
   std::vector<float> x(40, 1.0f), y(40, 1.5f);
   x[3] = inf, x[11] = nan, y[20] = -inf, y[21] = nan, x[30] = inf, y[30] = inf;
   x[39] = max, y[39] = -max;
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     quant::ErrorSums sums;
     quant::error_sums(x.data(), y.data(), 20, 2, 20, sums);
     const double m = max;
     expect_identical(sums, {34 + m * m, 8.5 + 4 * m * m, 51 - m * m, 76.5 + m * m, 2 * m, 35},
-                     target);
+                     simd);
     const float ones[] = {1, 1, 1}, saturated[] = {1, inf, 1};  // what an overflowing cast makes
     for (const float* other : {saturated, ones}) {
       quant::ErrorSums one_side;
       quant::error_sums(other == ones ? saturated : ones, other, 3, 1, 3, one_side);
-      expect_identical(one_side, {2, 0, 2, 2, 0, 2}, target);
+      expect_identical(one_side, {2, 0, 2, 2, 0, 2}, simd);
     }
   });
 }

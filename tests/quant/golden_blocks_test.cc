@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "quant/golden_cases.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -47,9 +47,9 @@ TEST_P(GoldenBlocks, ReferenceGivesThePeersBytes) {
   check(scheme_->encode_ref, "reference");
 }
 
-TEST_P(GoldenBlocks, EveryTargetGivesThePeersBytes) {
+TEST_P(GoldenBlocks, EverySimdGivesThePeersBytes) {
   ASSERT_NE(scheme_, nullptr);
-  for_each_target([&](const std::string& target) { check(scheme_->encode, target); });
+  for_each_simd([&](const std::string& simd) { check(scheme_->encode, simd); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, GoldenBlocks,

@@ -1,7 +1,7 @@
 // hqq against ONNX Runtime's HQQWeightOnlyQuantizer (tests/data/golden/make_hqq.py), with the
 // number of steps that it took.
 #include "quant/golden_cases.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -26,10 +26,9 @@ TEST(GoldenHqq, ReferenceGivesThePeersBytes) {
   expect_peers_bytes(find_block_scheme("hqq")->encode_ref, "reference");
 }
 
-TEST(GoldenHqq, EveryTargetGivesThePeersBytes) {
-  for_each_target([](const std::string& target) {
-    expect_peers_bytes(find_block_scheme("hqq")->encode, target);
-  });
+TEST(GoldenHqq, EverySimdGivesThePeersBytes) {
+  for_each_simd(
+      [](const std::string& simd) { expect_peers_bytes(find_block_scheme("hqq")->encode, simd); });
 }
 
 }  // namespace

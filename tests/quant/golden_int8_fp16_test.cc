@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "quant/kernels.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -45,7 +45,7 @@ class Golden {
   size_t at_ = 0;
 };
 
-struct AffineCase {
+struct Int8Case {
   size_t rows, cols;
   DType dtype;
   bool is_signed, symmetric, reduce_range, per_channel;
@@ -54,23 +54,23 @@ struct AffineCase {
   std::vector<int32_t> zero_points;
 };
 
-std::vector<AffineCase> read_affine() {
+std::vector<Int8Case> read_int8() {
   Golden file("affine.bin");
-  std::vector<AffineCase> cases;
+  std::vector<Int8Case> cases;
   while (!file.done()) {
     const auto size = file.take<uint32_t>(2);
     const auto flags = file.take<uint8_t>(8);
-    AffineCase c{size[0],
-                 size[1],
-                 flags[0] ? DType::f16 : DType::f32,
-                 flags[1] != 0,
-                 flags[2] != 0,
-                 flags[3] != 0,
-                 flags[4] != 0,
-                 {},
-                 {},
-                 {},
-                 {}};
+    Int8Case c{size[0],
+               size[1],
+               flags[0] ? DType::f16 : DType::f32,
+               flags[1] != 0,
+               flags[2] != 0,
+               flags[3] != 0,
+               flags[4] != 0,
+               {},
+               {},
+               {},
+               {}};
     c.weight = file.take<std::byte>(c.rows * c.cols * dtype_bits(c.dtype) / 8);
     const size_t pairs = c.per_channel ? c.cols : 1;
     c.scales = file.take<float>(pairs);
@@ -81,8 +81,8 @@ std::vector<AffineCase> read_affine() {
   return cases;
 }
 
-void check_affine(const AffineCase& c, decltype(&quant::column_min_max) min_max,
-                  decltype(&quant::affine_encode) encode) {
+void check_int8(const Int8Case& c, decltype(&quant::column_min_max) min_max,
+                decltype(&quant::int8_encode) encode) {
   std::vector<float> x(c.rows * c.cols);
   quant::to_f32(c.weight.data(), c.dtype, x.size(), x.data());
   std::vector<float> lo(c.cols, std::numeric_limits<float>::infinity()), hi(c.cols, -lo[0]);
@@ -91,10 +91,10 @@ void check_affine(const AffineCase& c, decltype(&quant::column_min_max) min_max,
     std::fill(lo.begin(), lo.end(), *std::min_element(lo.begin(), lo.end()));
     std::fill(hi.begin(), hi.end(), *std::max_element(hi.begin(), hi.end()));
   }
-  std::vector<quant::Affine> columns;
+  std::vector<quant::Int8Params> columns;
   for (size_t i = 0; i < c.cols; ++i) {
     columns.push_back(
-        quant::affine_from_range(lo[i], hi[i], c.symmetric, c.is_signed, c.reduce_range, c.dtype));
+        quant::int8_from_range(lo[i], hi[i], c.symmetric, c.is_signed, c.reduce_range, c.dtype));
     const size_t j = c.per_channel ? i : 0;
     EXPECT_EQ(std::bit_cast<uint32_t>(columns[i].scale), std::bit_cast<uint32_t>(c.scales[j]))
         << "column " << i;
@@ -107,22 +107,22 @@ void check_affine(const AffineCase& c, decltype(&quant::column_min_max) min_max,
         << "row " << i / c.cols << " column " << i % c.cols << " value " << x[i];
 }
 
-TEST(GoldenInt8, ReferenceAndEveryTargetMatchQuantizeDynamic) {
-  const std::vector<AffineCase> cases = read_affine();
+TEST(GoldenInt8, ReferenceAndEverySimdMatchQuantizeDynamic) {
+  const std::vector<Int8Case> cases = read_int8();
   EXPECT_EQ(cases.size(), 32u);
   for (size_t i = 0; i < cases.size(); ++i) {
     {
       SCOPED_TRACE("reference, case " + std::to_string(i));
-      check_affine(cases[i], quant::column_min_max_ref, quant::affine_encode_ref);
+      check_int8(cases[i], quant::column_min_max_ref, quant::int8_encode_ref);
     }
-    for_each_target([&](const std::string& target) {
-      SCOPED_TRACE(target + ", case " + std::to_string(i));
-      check_affine(cases[i], quant::column_min_max, quant::affine_encode);
+    for_each_simd([&](const std::string& simd) {
+      SCOPED_TRACE(simd + ", case " + std::to_string(i));
+      check_int8(cases[i], quant::column_min_max, quant::int8_encode);
     });
   }
 }
 
-TEST(GoldenFp16, ReferenceAndEveryTargetMatchThePeers) {
+TEST(GoldenFp16, ReferenceAndEverySimdMatchThePeers) {
   Golden file("cast.bin");
   const size_t n = file.take<uint32_t>(1)[0];
   const std::vector<float> x = file.take<float>(n);
@@ -149,8 +149,8 @@ TEST(GoldenFp16, ReferenceAndEveryTargetMatchThePeers) {
     check(cast, DType::bf16, CastRule::ieee, brain);
   };
   check_all(quant::cast_ref);
-  for_each_target([&](const std::string& target) {
-    SCOPED_TRACE(target);
+  for_each_simd([&](const std::string& simd) {
+    SCOPED_TRACE(simd);
     check_all(quant::cast);
   });
 }

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "quant/row_scheme.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -110,21 +110,21 @@ TEST_P(GoldenRows, ReferenceGivesThePeersBlocks) {
   check(scheme_->encode_ref, 1000, "reference");
 }
 
-TEST_P(GoldenRows, EveryTargetGivesThePeersBlocks) {
-  for_each_target([&](const std::string& target) {
-    check(scheme_->encode, 1000, target);
-    check(scheme_->encode, 1, target + ", row by row");
-    check(scheme_->encode, 4, target + ", four rows at once");
+TEST_P(GoldenRows, EverySimdGivesThePeersBlocks) {
+  for_each_simd([&](const std::string& simd) {
+    check(scheme_->encode, 1000, simd);
+    check(scheme_->encode, 1, simd + ", row by row");
+    check(scheme_->encode, 4, simd + ", four rows at once");
   });
 }
 
 TEST_P(GoldenRows, DecodesAsThePeerDoes) {
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     for (const Case& c : cases_) {
       std::vector<float> y(c.rows * c.k);
       scheme_->decode({reinterpret_cast<const std::byte*>(c.blocks.data())}, c.rows, c.k, {},
                       y.data());
-      EXPECT_EQ(fnv1a(y), c.decoded_hash) << target << ", matrix " << c.matrix;
+      EXPECT_EQ(fnv1a(y), c.decoded_hash) << simd << ", matrix " << c.matrix;
     }
   });
 }

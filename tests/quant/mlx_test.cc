@@ -18,7 +18,7 @@
 #include "quant/mlx/fp.h"
 #include "quant/row_run.h"
 #include "quant/row_scheme.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -95,9 +95,9 @@ TEST(Mlx, ReferenceGivesItsBytes) {
   for (const Case& c : cases) expect_hashes(c, c.scheme->encode_ref, "reference");
 }
 
-TEST(Mlx, EveryTargetGivesItsBytes) {
+TEST(Mlx, EverySimdGivesItsBytes) {
   for (const Case& c : read_cases())
-    for_each_target([&](const std::string& target) { expect_hashes(c, c.scheme->encode, target); });
+    for_each_simd([&](const std::string& simd) { expect_hashes(c, c.scheme->encode, simd); });
 }
 
 TEST(Mlx, PackingIsABitStream) {
@@ -120,7 +120,7 @@ TEST(Mlx, PackingIsABitStream) {
 
 // Whole and part batches of groups, in every width and group size; bf16 weights, whose quotients
 // often lie half-way between two codes.
-TEST(Mlx, EveryCountOfGroupsIsTheReferenceOnEveryTarget) {
+TEST(Mlx, EveryCountOfGroupsIsTheReferenceOnEverySimd) {
   const RowScheme& scheme = *find_row_scheme(RowFamily::mlx, "affine");
   unsigned seed = 1;
   for (const uint32_t group : {32u, 64u, 128u})
@@ -131,9 +131,9 @@ TEST(Mlx, EveryCountOfGroupsIsTheReferenceOnEveryTarget) {
         for (float& v : x) v = f32_from_bf16(bf16_from_f32(v));
         const RowTile tile{x.data(), 1, x.size(), nullptr};
         const RowBytes wanted = encode_rows(scheme, params, scheme.encode_ref, tile);
-        for_each_target([&](const std::string& target) {
+        for_each_simd([&](const std::string& simd) {
           EXPECT_TRUE(encode_rows(scheme, params, scheme.encode, tile) == wanted)
-              << target << ": " << groups << " groups of " << group << ", " << bits << " bits";
+              << simd << ": " << groups << " groups of " << group << ", " << bits << " bits";
         });
       }
 }
@@ -160,7 +160,7 @@ RowDecode decode_ref_of(std::string_view mode) {
   return mode == "nvfp4" ? mlx_fp::decode_ref<Mode::nvfp4> : mlx_fp::decode_ref<Mode::mxfp8>;
 }
 
-TEST(Mlx, DecodingIsItsSpecificationOnEveryTarget) {
+TEST(Mlx, DecodingIsItsSpecificationOnEverySimd) {
   constexpr size_t kValues = 3 * kColumns;
   for (const Case& c : read_cases()) {
     std::string bytes[kMaxRowPlanes];
@@ -171,12 +171,12 @@ TEST(Mlx, DecodingIsItsSpecificationOnEveryTarget) {
     }
     std::vector<float> want(kValues), got(kValues);
     decode_ref_of(c.scheme->name)(planes, 3, kColumns, c.params, want.data());
-    for_each_target([&](const std::string& target) {
+    for_each_simd([&](const std::string& simd) {
       c.scheme->decode(planes, 3, kColumns, c.params, got.data());
       for (size_t i = 0; i < kValues; ++i)
         ASSERT_TRUE((std::isnan(want[i]) && std::isnan(got[i])) ||
                     std::memcmp(&want[i], &got[i], 4) == 0)
-            << target << ": " << c.line << ": value " << i << ": " << got[i] << ", wanted "
+            << simd << ": " << c.line << ": value " << i << ": " << got[i] << ", wanted "
             << want[i];
     });
   }

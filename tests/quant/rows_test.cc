@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "quant/row_run.h"
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace phiquant::test {
 namespace {
@@ -17,7 +17,7 @@ class Rows : public testing::TestWithParam<const RowScheme*> {
   const RowLayout layout_ = scheme_.layout(params_);
 };
 
-TEST_P(Rows, FastIsTheReferenceOnEveryTarget) {
+TEST_P(Rows, FastIsTheReferenceOnEverySimd) {
   unsigned seed = 1;
   for (const size_t blocks : {1u, 2u, 3u, 7u})
     for (const size_t n_rows : {1u, 2u, 5u, 9u}) {
@@ -28,10 +28,10 @@ TEST_P(Rows, FastIsTheReferenceOnEveryTarget) {
       for (const float* weights : std::vector<const float*>{nullptr, importance.data()}) {
         const RowTile tile{x.data(), n_rows, k, weights};
         const RowBytes wanted = encode_rows(scheme_, scheme_.encode_ref, tile);
-        for_each_target([&](const std::string& target) {
+        for_each_simd([&](const std::string& simd) {
           const RowBytes got = encode_rows(scheme_, scheme_.encode, tile);
-          EXPECT_TRUE(got == wanted) << target << ", " << n_rows << " rows of " << k
-                                     << (weights ? " with importance" : "");
+          EXPECT_TRUE(got == wanted)
+              << simd << ", " << n_rows << " rows of " << k << (weights ? " with importance" : "");
         });
       }
     }
@@ -48,7 +48,7 @@ TEST_P(Rows, ImportanceMattersWhereItIsSaidTo) {
   EXPECT_EQ(plain != weighted, scheme_.uses_importance);
 }
 
-TEST_P(Rows, DecodesTheSameOnEveryTarget) {
+TEST_P(Rows, DecodesTheSameOnEverySimd) {
   constexpr size_t kRows = 3;
   const size_t k = 3 * layout_.block_size;
   const std::vector<float> x = varied_rows(kRows * k, 9);
@@ -57,14 +57,14 @@ TEST_P(Rows, DecodesTheSameOnEveryTarget) {
   for (size_t p = 0; p < kMaxRowPlanes; ++p)
     if (layout_.block_bytes[p]) view[p] = reinterpret_cast<const std::byte*>(bytes[p].data());
   std::vector<float> first;
-  for_each_target([&](const std::string& target) {
+  for_each_simd([&](const std::string& simd) {
     std::vector<float> y(kRows * k + 1, 77.0f);
     scheme_.decode(view, kRows, k, params_, y.data());
-    EXPECT_EQ(y.back(), 77.0f) << target;
+    EXPECT_EQ(y.back(), 77.0f) << simd;
     if (first.empty()) first = y;
     for (size_t i = 0; i < y.size(); ++i)
       ASSERT_EQ(std::bit_cast<uint32_t>(y[i]), std::bit_cast<uint32_t>(first[i]))
-          << target << ", value " << i;
+          << simd << ", value " << i;
   });
 }
 

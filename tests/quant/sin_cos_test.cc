@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "quant/simd_targets.h"
+#include "quant/simd_levels.h"
 
 namespace {
 
@@ -38,16 +38,16 @@ std::vector<float> angles() {
 
 bool same(float a, float b) { return (std::isnan(a) && std::isnan(b)) || a == b; }
 
-TEST(SinCos, TheNearestFloatsOnEveryTarget) {
+TEST(SinCos, TheNearestFloatsOnEverySimd) {
   const std::vector<float> in = angles();
-  test::for_each_target([&](const std::string& target) {
+  test::for_each_simd([&](const std::string& simd) {
     std::vector<float> sines(in.size()), cosines = in;
     nearest_sin(in.data(), in.size(), sines.data());
     nearest_cos(cosines.data(), cosines.size(), cosines.data());
     for (size_t i = 0; i < in.size(); ++i) {
       const double a = static_cast<double>(in[i]);
-      ASSERT_TRUE(same(sines[i], static_cast<float>(std::sin(a)))) << target << " sin " << in[i];
-      ASSERT_TRUE(same(cosines[i], static_cast<float>(std::cos(a)))) << target << " cos " << in[i];
+      ASSERT_TRUE(same(sines[i], static_cast<float>(std::sin(a)))) << simd << " sin " << in[i];
+      ASSERT_TRUE(same(cosines[i], static_cast<float>(std::cos(a)))) << simd << " cos " << in[i];
       ASSERT_EQ(std::signbit(sines[i]), std::signbit(static_cast<float>(std::sin(a))));
     }
   });

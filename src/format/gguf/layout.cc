@@ -42,7 +42,7 @@ void set_outputs(Job& job, TensorId id) {
   std::visit(Overload{[&](CopyJob& j) { j.out = id; }, [&](CastJob& j) { j.out = id; },
                       [&](DecodeJob& j) { j.out = id; }, [&](RowJob& j) { j.planes[0] = id; },
                       // These have several outputs, a tensor of GGUF is one.
-                      [](BlockJob&) {}, [](AffineJob&) {}},
+                      [](BlockJob&) {}, [](Int8Job&) {}},
              job);
 }
 

@@ -171,7 +171,7 @@ namespace {
 
 // Axis and blocks of a DequantizeLinear as K x N; false where they run along a middle axis or
 // disagree.
-bool lay_affine(const Shape& shape, const Shape& scales, int64_t axis, uint64_t block,
+bool lay_linear(const Shape& shape, const Shape& scales, int64_t axis, uint64_t block,
                 BlockStorage& storage, uint64_t& k, uint64_t& n, Orientation& orientation) {
   const size_t rank = shape.size();
   uint64_t count = 1, n_scales = 1;
@@ -204,7 +204,7 @@ bool lay_affine(const Shape& shape, const Shape& scales, int64_t axis, uint64_t 
 
 }  // namespace
 
-std::optional<DecodedTensor> decode_affine(Editor& editor, Scope& scope, const std::string& codes,
+std::optional<DecodedTensor> decode_linear(Editor& editor, Scope& scope, const std::string& codes,
                                            const std::string& scale, const std::string& zero_point,
                                            int64_t axis, int64_t block_size, std::string& why) {
   const auto parts = find_parts(scope, codes, scale, zero_point, why);
@@ -220,7 +220,7 @@ std::optional<DecodedTensor> decode_affine(Editor& editor, Scope& scope, const s
   uint64_t k = 0, n = 0;
   Orientation orientation = Orientation::nk;
   if (!integers || block_size < 0 ||
-      !lay_affine(shape, shape_of(*parts->scales.tensor), axis, static_cast<uint64_t>(block_size),
+      !lay_linear(shape, shape_of(*parts->scales.tensor), axis, static_cast<uint64_t>(block_size),
                   storage, k, n, orientation)) {
     why = integers ? "its scales run along a middle axis"
                    : fmt::format("its codes are {}", dtype_name(dtype));

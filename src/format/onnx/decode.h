@@ -26,7 +26,7 @@ std::optional<DecodedTensor> decode_gather(Editor& editor, Scope& scope,
                                            const onnx::NodeProto& node, std::string& why);
 // Codes with one scale a tensor, a position of `axis`, or a block along it (block_size > 0).
 // `zero_point` may be "".
-std::optional<DecodedTensor> decode_affine(Editor& editor, Scope& scope, const std::string& codes,
+std::optional<DecodedTensor> decode_linear(Editor& editor, Scope& scope, const std::string& codes,
                                            const std::string& scale, const std::string& zero_point,
                                            int64_t axis, int64_t block_size, std::string& why);
 

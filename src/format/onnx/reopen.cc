@@ -14,7 +14,7 @@ Layout layout_of(const QuantizedWeight& w) {
   if (w.node.op_type() == "GatherBlockQuantized") return Layout::gather;
   if (w.node.op_type() == "MatMulInteger" || w.node.op_type() == "ConvInteger")
     return Layout::dynamic;
-  return w.storage().block_size < w.source.k ? Layout::qdq_blocks : Layout::qdq_affine;
+  return w.storage().block_size < w.source.k ? Layout::qdq_blocks : Layout::qdq_int8;
 }
 
 // Whether a weight is already what the request would make of it with `bits`: another round of the

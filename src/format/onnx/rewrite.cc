@@ -12,7 +12,7 @@ Result<QuantizedNames> rewrite_weight(Editor& editor, const Candidate& c, const 
     case Layout::gather:
       return rewrite_gather(editor, c, choice, cache);
     case Layout::qdq_blocks:
-    case Layout::qdq_affine:
+    case Layout::qdq_int8:
       return rewrite_qdq(editor, c, choice, cache);
     case Layout::dynamic:
       return rewrite_dynamic(editor, c, choice, cache);

@@ -51,8 +51,8 @@ class QuantizedCache {
 // Adds the tensors of 8-bit codes with one scale and zero point a channel or tensor, named as
 // onnxruntime names them (`<w>_quantized`, `<w>_scale`, `<w>_zero_point`), and the job that fills
 // them. Codes keep the shape and orientation that the weight is stored in.
-QuantizedNames add_affine(Editor& editor, const Candidate& candidate, const Choice& choice,
-                          WeightSource source, bool is_signed);
+QuantizedNames add_int8(Editor& editor, const Candidate& candidate, const Choice& choice,
+                        WeightSource source, bool is_signed);
 
 // What a block job needs to know of a choice for a candidate's weight.
 struct BlockForm {

@@ -116,7 +116,7 @@ class Dequantizer {
     std::string why;
     if (!find_constant(scope, node.input(0))) return gathered_codes(scope, node, zero);
     auto d =
-        decode_affine(editor_, scope, node.input(0), node.input(1), zero,
+        decode_linear(editor_, scope, node.input(0), node.input(1), zero,
                       int_attribute(node, "axis", 1), int_attribute(node, "block_size", 0), why);
     if (!d) return;  // still a float graph: biases in int32 and the like
     replace(scope, node, std::move(*d));
@@ -161,7 +161,7 @@ class Dequantizer {
       }
       std::string why;
       if (spread > 1) return;
-      auto d = decode_affine(editor_, scope, cast->second->input(0), scale_name, "", axis, 0, why);
+      auto d = decode_linear(editor_, scope, cast->second->input(0), scale_name, "", axis, 0, why);
       if (!d) return;
       auto& storage = std::get<BlockStorage>(d->weight.source.storage);
       storage.default_zero_point = 0;
@@ -175,7 +175,7 @@ class Dequantizer {
     if (producer == scope.producers.end() || !is_op(*producer->second, "Gather")) return;
     onnx::NodeProto& found = *producer->second;
     std::string why;
-    auto d = decode_affine(editor_, scope, found.input(0), node.input(1), zero, 0, 0, why);
+    auto d = decode_linear(editor_, scope, found.input(0), node.input(1), zero, 0, 0, why);
     if (!d || std::get<BlockStorage>(d->weight.source.storage).column_group != d->weight.source.n)
       return;
     if (!wants(found, &found, *d) || GraphIndex::uses(scope, found.output(0)).size() != 1) return;
@@ -217,7 +217,7 @@ class Dequantizer {
     const bool turned = turn != scope.producers.end() && is_op(*turn->second, "Transpose");
     if (turned) codes = turn->second->input(0);
     auto d =
-        decode_affine(editor_, scope, codes, w_scale, node.input_size() > 3 ? node.input(3) : "",
+        decode_linear(editor_, scope, codes, w_scale, node.input_size() > 3 ? node.input(3) : "",
                       conv || turned ? 0 : -1, 0, why);
     if (!d || (turned && d->shape.size() != 2)) return stays(node, why);
     if (!wants(node, &node, *d)) return;

@@ -135,7 +135,7 @@ Result<QuantizedNames> rewrite_dynamic(Editor& editor, const Candidate& c, const
   PHIQUANT_TRY(editor.require_opset(11, 6, "DynamicQuantizeLinear"));
   const QuantizedNames& names = cache.once(editor, c, choice, [&](WeightSource source) {
     // As quantize_dynamic: QInt8 is symmetric, QUInt8 is not.
-    return add_affine(editor, c, choice, std::move(source), choice.params.symmetric);
+    return add_int8(editor, c, choice, std::move(source), choice.params.symmetric);
   });
   if (c.slot.kind == SlotKind::table)
     rewrite_table(editor, c, names);

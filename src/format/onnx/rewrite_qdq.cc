@@ -11,8 +11,8 @@
 
 namespace phiquant::format {
 
-QuantizedNames add_affine(Editor& editor, const Candidate& c, const Choice& choice,
-                          WeightSource source, bool is_signed) {
+QuantizedNames add_int8(Editor& editor, const Candidate& c, const Choice& choice,
+                        WeightSource source, bool is_signed) {
   const std::string& base = c.weight.base;
   Scope& scope = *c.weight.scope;
   const Shape per_channel = choice.params.per_channel ? Shape{source.n} : Shape{};
@@ -21,14 +21,14 @@ QuantizedNames add_affine(Editor& editor, const Candidate& c, const Choice& choi
   names.codes = editor.value_name(base + "_quantized");
   names.scales = editor.value_name(base + "_scale");
   names.zero_points = editor.value_name(base + "_zero_point");
-  AffineJob job{std::move(source),
-                choice.params.per_channel,
-                choice.params.symmetric,
-                is_signed,
-                false,
-                kNoTensor,
-                kNoTensor,
-                kNoTensor};
+  Int8Job job{std::move(source),
+              choice.params.per_channel,
+              choice.params.symmetric,
+              is_signed,
+              false,
+              kNoTensor,
+              kNoTensor,
+              kNoTensor};
   job.orientation = c.nk != c.weight.transposed ? Orientation::nk : Orientation::kn;
   job.codes = editor.add_tensor(scope, c.weight.tensor, names.codes, dtype, stored_shape(c.weight));
   job.scales = editor.add_tensor(scope, c.weight.tensor, names.scales, c.weight.dtype, per_channel);
@@ -122,7 +122,7 @@ Result<QuantizedNames> rewrite_blocks(Editor& editor, const Candidate& c, const 
 }
 
 // The opset that the form needs: a scale a channel since 13, scales of 16-bit floats since 19.
-Result<void> require_affine_opset(Editor& editor, const Candidate& c, const Choice& choice) {
+Result<void> require_int8_opset(Editor& editor, const Candidate& c, const Choice& choice) {
   const bool narrow = c.weight.dtype != DType::f32;
   if (!narrow && !choice.params.per_channel)
     return editor.require_opset(10, editor.can_have_opset(13) ? 7 : 5, "DequantizeLinear");
@@ -130,11 +130,11 @@ Result<void> require_affine_opset(Editor& editor, const Candidate& c, const Choi
                               "DequantizeLinear with a scale per channel");
 }
 
-Result<QuantizedNames> rewrite_affine(Editor& editor, const Candidate& c, const Choice& choice,
-                                      QuantizedCache& cache) {
-  PHIQUANT_TRY(require_affine_opset(editor, c, choice));
+Result<QuantizedNames> rewrite_int8(Editor& editor, const Candidate& c, const Choice& choice,
+                                    QuantizedCache& cache) {
+  PHIQUANT_TRY(require_int8_opset(editor, c, choice));
   const QuantizedNames& names = cache.once(editor, c, choice, [&](WeightSource source) {
-    return add_affine(editor, c, choice, std::move(source), true);
+    return add_int8(editor, c, choice, std::move(source), true);
   });
   const bool stored_nk = c.nk != c.weight.transposed;
   std::optional<int64_t> axis;
@@ -166,7 +166,7 @@ Result<QuantizedNames> rewrite_affine(Editor& editor, const Candidate& c, const 
 Result<QuantizedNames> rewrite_qdq(Editor& editor, const Candidate& c, const Choice& choice,
                                    QuantizedCache& cache) {
   return choice.encoding->layout == Layout::qdq_blocks ? rewrite_blocks(editor, c, choice, cache)
-                                                       : rewrite_affine(editor, c, choice, cache);
+                                                       : rewrite_int8(editor, c, choice, cache);
 }
 
 }  // namespace phiquant::format

@@ -130,7 +130,7 @@ HWY_INLINE VF fit_scale(const VF* x, const VF* w, const LevelFinder<>& find) {
 }
 
 HWY_INLINE VF inverse_or_zero(VF v) {
-  // Not Ne: of what is not a number, targets disagree.
+  // Not Ne: of what is not a number, instruction sets disagree.
   return choose(hn::Eq(v, zero()), zero(), hn::Div(set(1.0f), v));
 }
 

@@ -9,9 +9,9 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-class ToAffine : public testing::TestWithParam<const char*> {};
+class ToInt8 : public testing::TestWithParam<const char*> {};
 
-TEST_P(ToAffine, BlocksAreQuantizedAnew) {
+TEST_P(ToInt8, BlocksAreQuantizedAnew) {
   const Planned int4 = planned(one_matmul(), options_for(Precision::int4));
   const Planned p = planned(again(int4), with_scheme(Precision::int8, GetParam()));
   ASSERT_EQ(p.plan.rows.size(), 1u);
@@ -19,12 +19,11 @@ TEST_P(ToAffine, BlocksAreQuantizedAnew) {
   EXPECT_EQ(initializer(p.model.graph(), "w_quantized"), "int8 [64, 32]");
   ASSERT_EQ(p.plan.jobs.size(), 1u);
   EXPECT_TRUE(
-      std::holds_alternative<BlockStorage>(std::get<AffineJob>(p.plan.jobs[0]).source.storage));
+      std::holds_alternative<BlockStorage>(std::get<Int8Job>(p.plan.jobs[0]).source.storage));
   EXPECT_EQ(complaint(p.model), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Schemes, ToAffine,
-                         testing::Values("dynamic", "qdq_channel", "qdq_tensor"));
+INSTANTIATE_TEST_SUITE_P(Schemes, ToInt8, testing::Values("dynamic", "qdq_channel", "qdq_tensor"));
 
 TEST(OnnxRequantize, OneKindToAnother) {
   const Planned channel = planned(one_matmul(), with_scheme(Precision::int8, "qdq_channel"));

@@ -12,20 +12,20 @@
 namespace phiquant::test {
 namespace {
 
-TEST(Targets, EachAvailableOneCanBeForcedAndTakes) {
-  const auto available = quant::available_targets();
+TEST(Simd, EachAvailableOneCanBeForcedAndTakes) {
+  const auto available = quant::available_simd();
   ASSERT_FALSE(available.empty());
-  EXPECT_EQ(quant::active_target(), available.front()) << "the best is the default";
+  EXPECT_EQ(quant::active_simd(), available.front()) << "the best is the default";
   for (const std::string_view name : available) {
-    ASSERT_TRUE(quant::force_target(name)) << name;
-    // active_target() answers from inside a dispatched function, so this is the code that runs.
-    EXPECT_EQ(quant::active_target(), name);
+    ASSERT_TRUE(quant::force_simd(name)) << name;
+    // active_simd() answers from inside a dispatched function, so this is the code that runs.
+    EXPECT_EQ(quant::active_simd(), name);
   }
-  ASSERT_TRUE(quant::force_target(available.front()));
+  ASSERT_TRUE(quant::force_simd(available.front()));
 }
 
-TEST(Targets, NamesAreHighways) {
-  for (const std::string_view name : quant::available_targets()) {
+TEST(Simd, NamesAreHighways) {
+  for (const std::string_view name : quant::available_simd()) {
     bool known = name == "scalar";
     for (int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) {
       std::string highway = hwy::TargetName(rest & -rest);
@@ -37,11 +37,11 @@ TEST(Targets, NamesAreHighways) {
   }
 }
 
-TEST(Targets, UnknownNamesChangeNothing) {
-  const std::string_view before = quant::active_target();
+TEST(Simd, UnknownNamesChangeNothing) {
+  const std::string_view before = quant::active_simd();
   for (const std::string_view name : {"", "avx9", "AVX2", "sse2", "unknown"})
-    EXPECT_FALSE(quant::force_target(name)) << name;
-  EXPECT_EQ(quant::active_target(), before);
+    EXPECT_FALSE(quant::force_simd(name)) << name;
+  EXPECT_EQ(quant::active_simd(), before);
 }
 
 }  // namespace

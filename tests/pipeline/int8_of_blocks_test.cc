@@ -1,4 +1,4 @@
-// AffineJob over a weight that is stored as blocks: the same bytes as over the floats that the
+// Int8Job over a weight that is stored as blocks: the same bytes as over the floats that the
 // blocks stand for.
 #include <gtest/gtest.h>
 
@@ -31,8 +31,8 @@ WeightSource random_blocks(Packing packing, unsigned bits) {
   return {"w", kK, kN, blocks};
 }
 
-AffineJob affine_of(Plan& plan, WeightSource source, bool per_channel) {
-  AffineJob job;
+Int8Job int8_of(Plan& plan, WeightSource source, bool per_channel) {
+  Int8Job job;
   job.source = std::move(source);
   job.per_channel = per_channel;
   job.codes = add_tensor(plan, DType::i8, {kK, kN});
@@ -41,9 +41,9 @@ AffineJob affine_of(Plan& plan, WeightSource source, bool per_channel) {
   return job;
 }
 
-class AffineOfBlocks : public ::testing::TestWithParam<std::tuple<Packing, unsigned, bool>> {};
+class Int8OfBlocks : public ::testing::TestWithParam<std::tuple<Packing, unsigned, bool>> {};
 
-TEST_P(AffineOfBlocks, EqualsAffineOfTheFloats) {
+TEST_P(Int8OfBlocks, EqualsInt8OfTheFloats) {
   const auto [packing, bits, per_channel] = GetParam();
   const WeightSource blocks = random_blocks(packing, bits);
   std::vector<float> x(kK * kN);
@@ -53,9 +53,8 @@ TEST_P(AffineOfBlocks, EqualsAffineOfTheFloats) {
   // Codes packed along K stand for an [N, K] tensor, except MatMulNBits'.
   const Orientation orientation = packing == Packing::n_major ? Orientation::nk : Orientation::kn;
   Plan plan;
-  const AffineJob got = affine_of(plan, blocks, per_channel);
-  const AffineJob want =
-      affine_of(plan, dense_weight(x, kK, kN, DType::f32, orientation), per_channel);
+  const Int8Job got = int8_of(plan, blocks, per_channel);
+  const Int8Job want = int8_of(plan, dense_weight(x, kK, kN, DType::f32, orientation), per_channel);
   plan.jobs = {got, want};
   for (const ExecuteOptions& options : {ExecuteOptions{1, 0, true}, ExecuteOptions{4, 1, true}}) {
     const RunResult result = run(plan, options);
@@ -68,7 +67,7 @@ TEST_P(AffineOfBlocks, EqualsAffineOfTheFloats) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sources, AffineOfBlocks,
+INSTANTIATE_TEST_SUITE_P(Sources, Int8OfBlocks,
                          ::testing::Combine(::testing::Values(Packing::nbits, Packing::k_major,
                                                               Packing::n_major),
                                             ::testing::Values(4u, 8u), ::testing::Bool()));

@@ -1,10 +1,10 @@
 // Which instruction set the kernels use.
 #include <vector>
 
-// The functions below exist once per target; their table is what every kernel's dispatch looks
-// like.
+// The functions below exist once per instruction set; their table is what every kernel's dispatch
+// looks like.
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "quant/targets.cc"
+#define HWY_TARGET_INCLUDE "quant/simd.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
@@ -24,11 +24,11 @@ namespace {
 
 HWY_EXPORT(compiled_target);
 
-struct Target {
+struct Level {
   int64_t bit;
   std::string_view name;
 };
-constexpr Target kTargets[] = {
+constexpr Level kLevels[] = {
     {HWY_SCALAR, "scalar"}, {HWY_EMU128, "scalar"},
 #if HWY_ARCH_X86
     {HWY_SSSE3, "ssse3"},   {HWY_SSE4, "sse4"},       {HWY_AVX2, "avx2"},
@@ -39,12 +39,12 @@ constexpr Target kTargets[] = {
 };
 
 std::string_view name_of(int64_t bit) {
-  for (const Target& target : kTargets)
-    if (target.bit == bit) return target.name;
+  for (const Level& level : kLevels)
+    if (level.bit == bit) return level.name;
   return "unknown";
 }
 
-// Bits of the targets in the order of Highway's preference: a lower bit is a better target.
+// Bits of the levels in the order of Highway's preference: a lower bit is a better level.
 const std::vector<int64_t>& available_bits() {
   static const std::vector<int64_t> bits = [] {
     std::vector<int64_t> found;
@@ -58,9 +58,9 @@ const std::vector<int64_t>& available_bits() {
 
 }  // namespace
 
-std::string_view active_target() { return name_of(HWY_DYNAMIC_DISPATCH(compiled_target)()); }
+std::string_view active_simd() { return name_of(HWY_DYNAMIC_DISPATCH(compiled_target)()); }
 
-std::span<const std::string_view> available_targets() {
+std::span<const std::string_view> available_simd() {
   static const std::vector<std::string_view> names = [] {
     std::vector<std::string_view> found;
     for (const int64_t bit : available_bits()) found.push_back(name_of(bit));
@@ -69,7 +69,7 @@ std::span<const std::string_view> available_targets() {
   return names;
 }
 
-bool force_target(std::string_view name) {
+bool force_simd(std::string_view name) {
   for (const int64_t bit : available_bits()) {
     if (name_of(bit) != name) continue;
     hwy::GetChosenTarget().Update(bit);

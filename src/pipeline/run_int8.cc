@@ -1,4 +1,4 @@
-// AffineJob: the range of each channel first, then 8-bit codes.
+// Int8Job: the range of each channel first, then 8-bit codes.
 #include <algorithm>
 #include <limits>
 
@@ -8,7 +8,7 @@ namespace phiquant {
 namespace {
 
 // Merges a tile's ranges into the job's. Minimum and maximum do not depend on the order.
-void merge_ranges(const AffineJob& job, uint64_t n0, size_t cols, const float* lo, const float* hi,
+void merge_ranges(const Int8Job& job, uint64_t n0, size_t cols, const float* lo, const float* hi,
                   JobState& state) {
   const std::lock_guard lock(state.mutex);
   const size_t channels = job.per_channel ? static_cast<size_t>(job.source.n) : 1;
@@ -25,16 +25,16 @@ void merge_ranges(const AffineJob& job, uint64_t n0, size_t cols, const float* l
 
 // Parameters of the columns of a region.
 struct Columns {
-  std::vector<quant::Affine> affine;
+  std::vector<quant::Int8Params> params;
   std::vector<float> scales, zeros;
 };
 
-Columns columns_of(const AffineJob& job, const Region& r, const JobState& state) {
+Columns columns_of(const Int8Job& job, const Region& r, const JobState& state) {
   Columns columns;
   for (size_t c = 0; c < r.cols(); ++c) {
-    columns.affine.push_back(state.affine[job.per_channel ? static_cast<size_t>(r.n0) + c : 0]);
-    columns.scales.push_back(columns.affine[c].scale);
-    columns.zeros.push_back(static_cast<float>(columns.affine[c].zero_point));
+    columns.params.push_back(state.int8[job.per_channel ? static_cast<size_t>(r.n0) + c : 0]);
+    columns.scales.push_back(columns.params[c].scale);
+    columns.zeros.push_back(static_cast<float>(columns.params[c].zero_point));
   }
   return columns;
 }
@@ -47,9 +47,8 @@ size_t rows_at_a_time(const Region& r) {
 
 // `rows` rows from row k of the region on to codes in their orientation; `out`: the region's first
 // code.
-void encode_rows(const AffineJob& job, const Region& r, size_t k, size_t rows,
-                 const Columns& columns, bool measure, Workspace& work, std::byte* out,
-                 quant::ErrorSums& sums) {
+void encode_rows(const Int8Job& job, const Region& r, size_t k, size_t rows, const Columns& columns,
+                 bool measure, Workspace& work, std::byte* out, quant::ErrorSums& sums) {
   const size_t cols = r.cols();
   const bool kn = orientation_of(job) == Orientation::kn;
   std::byte* codes = out + k * cols;
@@ -57,8 +56,8 @@ void encode_rows(const AffineJob& job, const Region& r, size_t k, size_t rows,
     work.unpacked.resize(std::max(work.unpacked.size(), rows * cols));
     codes = reinterpret_cast<std::byte*>(work.unpacked.data());
   }
-  quant::affine_encode(work.x.data(), cols, rows, cols, columns.affine.data(), job.is_signed, codes,
-                       cols);
+  quant::int8_encode(work.x.data(), cols, rows, cols, columns.params.data(), job.is_signed, codes,
+                     cols);
   if (measure) {
     const BlockView view{codes, cols, columns.scales.data(), columns.zeros.data()};
     quant::block_error_sums(Packing::k_major, 8, job.is_signed, view, work.x.data(), cols, rows,
@@ -70,8 +69,7 @@ void encode_rows(const AffineJob& job, const Region& r, size_t k, size_t rows,
 }
 
 // First pass: the range of each channel in the region.
-Result<void> find_ranges(const AffineJob& job, const Chunk& chunk, JobState& state,
-                         Workspace& work) {
+Result<void> find_ranges(const Int8Job& job, const Chunk& chunk, JobState& state, Workspace& work) {
   const Region& r = chunk.region;
   const size_t cols = r.cols(), step = rows_at_a_time(r);
   std::vector<float> lo(cols, std::numeric_limits<float>::infinity()),
@@ -90,14 +88,14 @@ Result<void> find_ranges(const AffineJob& job, const Chunk& chunk, JobState& sta
 
 }  // namespace
 
-Result<void> run_affine(const RunContext& context, const AffineJob& job, const Chunk& chunk,
-                        JobState& state, Workspace& work, ChunkOutcome& outcome) {
+Result<void> run_int8(const RunContext& context, const Int8Job& job, const Chunk& chunk,
+                      JobState& state, Workspace& work, ChunkOutcome& outcome) {
   const Region& r = chunk.region;
   const size_t cols = r.cols(), step = rows_at_a_time(r);
   work.x.resize(std::max(work.x.size(), step * cols));
   PHIQUANT_TRY(work.reader.begin(job.source, r));
   if (chunk.reduce) return find_ranges(job, chunk, state, work);
-  if (state.affine.empty()) return {};  // the reduction met a NaN
+  if (state.int8.empty()) return {};  // the reduction met a NaN
   const uint64_t offset =
       orientation_of(job) == Orientation::kn ? r.k0 * job.source.n : r.n0 * job.source.k;
   std::byte* out = buffer_for(context, work.codes, job.codes, offset, r.rows() * cols);
@@ -111,17 +109,16 @@ Result<void> run_affine(const RunContext& context, const AffineJob& job, const C
   return write_tensor(context, job.codes, offset, {out, r.rows() * cols});
 }
 
-Result<void> finish_affine_reduction(const RunContext& context, const AffineJob& job,
-                                     JobState& state) {
+Result<void> finish_int8_reduction(const RunContext& context, const Int8Job& job, JobState& state) {
   // Not the stored dtype: a bf16 weight behind a Cast to float gets float scales.
   const DType dtype = context.plan.tensors[job.scales].dtype;
   std::vector<float> scales;
   std::vector<uint8_t> zeros;
   for (size_t c = 0; c < state.lo.size(); ++c) {
-    state.affine.push_back(quant::affine_from_range(state.lo[c], state.hi[c], job.symmetric,
-                                                    job.is_signed, job.reduce_range, dtype));
-    scales.push_back(state.affine.back().scale);
-    zeros.push_back(static_cast<uint8_t>(state.affine.back().zero_point));
+    state.int8.push_back(quant::int8_from_range(state.lo[c], state.hi[c], job.symmetric,
+                                                job.is_signed, job.reduce_range, dtype));
+    scales.push_back(state.int8.back().scale);
+    zeros.push_back(static_cast<uint8_t>(state.int8.back().zero_point));
   }
   Workspace work;
   PHIQUANT_TRY(write_floats(context, work, job.scales, 0, scales));

@@ -3,7 +3,7 @@
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "quant/numeric/affine8.cc"
+#define HWY_TARGET_INCLUDE "quant/numeric/int8.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
@@ -15,7 +15,7 @@ namespace phiquant::quant::HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR
 
 size_t min_max_columns(const float*, size_t, size_t, size_t, float*, float*) { return 0; }
-size_t encode_columns(const float*, size_t, size_t, size_t, const Affine*, bool, std::byte*,
+size_t encode_columns(const float*, size_t, size_t, size_t, const Int8Params*, bool, std::byte*,
                       size_t) {
   return 0;
 }
@@ -29,7 +29,7 @@ using VF = hn::Vec<DF>;
 constexpr DF kFloats;
 constexpr size_t kLanes = hn::MaxLanes(DF());
 
-// Which of two equal zeros Min and Max return depends on the target, so compare and select.
+// Which of two equal zeros Min and Max return depends on the CPU, so compare and select.
 HWY_INLINE void widen_range(VF v, VF& lo, VF& hi) {
   lo = hn::IfThenElse(hn::Lt(v, lo), v, lo);
   hi = hn::IfThenElse(hn::Gt(v, hi), v, hi);
@@ -77,7 +77,7 @@ void encode_run(const float* x, size_t stride, size_t n_rows, size_t n_cols, con
 }
 
 size_t encode_columns(const float* x, size_t stride, size_t n_rows, size_t n_cols,
-                      const Affine* per_column, bool is_signed, std::byte* codes,
+                      const Int8Params* per_column, bool is_signed, std::byte* codes,
                       size_t codes_stride) {
   constexpr size_t kRun = 512;
   HWY_ALIGN float scales[kRun], zeros[kRun];
@@ -118,13 +118,13 @@ void column_min_max(const float* x, size_t stride, size_t n_rows, size_t n_cols,
   column_min_max_ref(x + done, stride, n_rows, n_cols - done, lo + done, hi + done);
 }
 
-void affine_encode(const float* x, size_t stride, size_t n_rows, size_t n_cols,
-                   const Affine* per_column, bool is_signed, std::byte* codes,
-                   size_t codes_stride) {
+void int8_encode(const float* x, size_t stride, size_t n_rows, size_t n_cols,
+                 const Int8Params* per_column, bool is_signed, std::byte* codes,
+                 size_t codes_stride) {
   const size_t done = HWY_DYNAMIC_DISPATCH(encode_columns)(x, stride, n_rows, n_cols, per_column,
                                                            is_signed, codes, codes_stride);
-  affine_encode_ref(x + done, stride, n_rows, n_cols - done, per_column + done, is_signed,
-                    codes + done, codes_stride);
+  int8_encode_ref(x + done, stride, n_rows, n_cols - done, per_column + done, is_signed,
+                  codes + done, codes_stride);
 }
 
 }  // namespace phiquant::quant
