@@ -1,14 +1,15 @@
 // What a quantized weight is made of, on two axes. An *encoding* is a grid and the arrangement of
 // its bytes: what a runtime reads. A *method* is how scales and codes are found. Pairs of both that
 // a peer's tool makes have a kernel for whole blocks or rows (scheme.h, row_scheme.h), whose bytes
-// are the peer's.
+// are the peer's; any other method goes through the encoding's parts (parts.h).
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
-#include "core/tensor.h"
+#include "quant/parts.h"
 #include "quant/row_scheme.h"
 #include "quant/scheme.h"
 
@@ -25,19 +26,13 @@ enum class Layout : uint8_t {
   mlx,         // rows of an MLX mode: codes, scales, biases apart
 };
 
-// What an encoding leaves open.
-struct EncodingParams {
-  unsigned bits = 0;        // of a code; GGUF types: 0, their name says it
-  uint32_t block_size = 0;  // values that share a scale; 0: a channel or a tensor
-  bool symmetric = true;    // without zero points
-  bool per_channel = true;  // qdq_int8, dynamic: a scale per output channel, else one in all
-  bool operator==(const EncodingParams&) const = default;
-};
-
 struct Encoding {
   std::string_view name;  // as its runtime names it: "MatMulNBits", "q4_k", "affine"
   Layout layout;
-  const RowScheme* rows = nullptr;  // gguf and mlx: its rows
+  std::string_view summary;              // one line for `phiquant list`
+  const EncodingParts* parts = nullptr;  // also what EncodingParams it takes; never null
+  std::optional<Packing> packing = {};   // ONNX blocks: that of their kernels
+  const RowScheme* rows = nullptr;       // gguf and mlx: its rows
 };
 
 // The table, in the order of `phiquant list`: ONNX, GGUF types, MLX modes.
@@ -56,9 +51,12 @@ const Method* find_method(std::string_view name);
 // What the runtime's own tool does.
 const Method& peer_method();
 
-// The kernel of an encoding in blocks (nbits, gather, qdq_blocks) with a method; nullptr where the
-// pair has none. `of_table`: the weight is looked up by row, [N, K], and not multiplied with, [K,
-// N].
+// The kernel of an encoding in blocks with a method; nullptr where the pair has none. `of_table`:
+// the weight is looked up by row, [N, K], and not multiplied with, [K, N].
 const Scheme* block_kernel(const Encoding& encoding, const Method& method, bool of_table = false);
+
+// Which parameters a pair offers: of the encoding's those that the method has a kernel for. With
+// float_zero_points they are the only ones. Nothing where the pair has no kernel.
+std::optional<ParamChoices> offered(const Encoding& encoding, const Method& method);
 
 }  // namespace phiquant

@@ -94,8 +94,9 @@ struct Int8Params {
 // the scale.
 Int8Params int8_from_range(float lo, float hi, bool symmetric, bool is_signed, bool reduce_range,
                            DType weight_dtype);
-// code = clip(half_even(x / scale) + zero_point) to -128..127 or 0..255; one parameter pair a
-// column.
+// clip(half_even(x / scale) + zero_point) to -128..127 or 0..255.
+int int8_code(float x, const Int8Params& affine, bool is_signed);
+// The codes of a tile; one parameter pair a column.
 void int8_encode(const float* x, size_t stride, size_t n_rows, size_t n_cols,
                  const Int8Params* per_column, bool is_signed, std::byte* codes,
                  size_t codes_stride);

@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "quant/kernels.h"
 #include "quant/numeric/cast_limits.h"
+#include "quant/stored_float.h"
 
 namespace phiquant::quant {
 namespace {
@@ -25,35 +26,10 @@ void store(std::byte* out, T value) {
   std::memcpy(out, &value, sizeof(T));
 }
 
-float load_float(const std::byte* in, DType from) {
-  switch (from) {
-    case DType::f16:
-      return f32_from_f16(load<uint16_t>(in));
-    case DType::bf16:
-      return f32_from_bf16(load<uint16_t>(in));
-    default:
-      return load<float>(in);
-  }
-}
-
 // Quiets a NaN, as every conversion to another width does.
 float quieted(float value) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
   return (u & 0x7fffffffu) > kInfBits ? std::bit_cast<float>(u | 0x400000u) : value;
-}
-
-void store_float(float value, DType to, std::byte* out) {
-  switch (to) {
-    case DType::f16:
-      store(out, f16_from_f32(value));
-      break;
-    case DType::bf16:
-      store(out, bf16_from_f32(value));
-      break;
-    default:
-      store(out, value);
-      break;
-  }
 }
 
 // Double to float so that a second rounding to 16 bits is the same as one rounding: an inexact
@@ -175,17 +151,19 @@ void column_min_max_ref(const float* x, size_t stride, size_t n_rows, size_t n_c
     }
 }
 
+int int8_code(float x, const Int8Params& affine, bool is_signed) {
+  const float lowest = is_signed ? -128.0f : 0.0f, highest = is_signed ? 127.0f : 255.0f;
+  const float shifted = std::nearbyint(x / affine.scale) + static_cast<float>(affine.zero_point);
+  return static_cast<int>(std::min(std::max(shifted, lowest), highest));
+}
+
 void int8_encode_ref(const float* x, size_t stride, size_t n_rows, size_t n_cols,
                      const Int8Params* per_column, bool is_signed, std::byte* codes,
                      size_t codes_stride) {
-  const float lowest = is_signed ? -128.0f : 0.0f, highest = is_signed ? 127.0f : 255.0f;
   for (size_t r = 0; r < n_rows; ++r)
-    for (size_t c = 0; c < n_cols; ++c) {
-      const float rounded = std::nearbyint(x[r * stride + c] / per_column[c].scale);
-      const float shifted = rounded + static_cast<float>(per_column[c].zero_point);
-      const float clipped = std::min(std::max(shifted, lowest), highest);
-      codes[r * codes_stride + c] = static_cast<std::byte>(static_cast<int>(clipped));
-    }
+    for (size_t c = 0; c < n_cols; ++c)
+      codes[r * codes_stride + c] =
+          static_cast<std::byte>(int8_code(x[r * stride + c], per_column[c], is_signed));
 }
 
 // Both in double with the uncast scale, which is rounded to the weight's dtype only at the end. A

@@ -13,12 +13,13 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "quant/parts.h"
 
 namespace phiquant {
 
 enum class RowFamily : uint8_t { gguf, mlx };
 
-constexpr size_t kMaxRowPlanes = 3;
+constexpr size_t kMaxRowPlanes = kMaxPlanes;
 
 // What a scheme leaves open. GGUF types leave nothing open.
 struct RowParams {
@@ -27,12 +28,18 @@ struct RowParams {
   DType scale_dtype = DType::f32;  // mlx affine: of scales and biases: f32, f16 or bf16
 };
 
+inline BlockSpec spec_of(const RowParams& p) {
+  return {{p.bits, p.group_size, false, true}, p.scale_dtype};
+}
+
 // A block of a row: how many values it takes, and its bytes in each plane (0: no such plane).
 // GGUF: plane 0 is the blocks. MLX: plane 0 the codes, 1 the scales, 2 the biases.
 struct RowLayout {
   uint32_t block_size = 0;
   std::array<uint32_t, kMaxRowPlanes> block_bytes = {};
 };
+
+RowLayout layout_of(const EncodingParts& parts, const RowParams& params);
 
 // Whole rows: value (r, i) is x[r * k + i]; k is a multiple of the block size. All finite.
 struct RowTile {
@@ -42,8 +49,8 @@ struct RowTile {
 };
 
 // Row r of plane p starts at plane[p] + r * (k / block_size) * block_bytes[p]. Any alignment.
-using RowPlanes = std::array<std::byte*, kMaxRowPlanes>;
-using RowPlanesView = std::array<const std::byte*, kMaxRowPlanes>;
+using RowPlanes = Planes;
+using RowPlanesView = PlanesView;
 
 // Every byte of every plane is written. No allocation beyond the stack, no failure.
 using RowEncode = void (*)(const RowTile&, const RowParams&, const RowPlanes&);
@@ -57,13 +64,21 @@ struct RowScheme {
   RowFamily family;
   uint32_t type_id;  // gguf: ggml_type; mlx: 0
   bool uses_importance;
-  RowLayout (*layout)(const RowParams&);
+  const EncodingParts* parts;
   RowEncode encode_ref;  // the specification
   RowEncode encode;      // the same bytes, fast
   RowDecode decode;
+
+  RowLayout layout(const RowParams& params) const { return layout_of(*parts, params); }
 };
 
-// The table (src/quant/row_schemes.cc), in the order of `phiquant list`.
+// Rows through the parts of an encoding, block by block; blocks of at most 256 values.
+void encode_rows_by_parts(const EncodingParts& parts, const RowTile& tile, const RowParams& params,
+                          const RowPlanes& out);
+void decode_rows_by_parts(const EncodingParts& parts, const RowPlanesView& in, size_t n_values,
+                          const RowParams& params, float* x);
+
+// Those of the table of encodings (src/quant/encodings.cc), in the order of `phiquant list`.
 std::span<const RowScheme> row_schemes();
 // nullptr where the family has no scheme of that name, or of that ggml_type.
 const RowScheme* find_row_scheme(RowFamily family, std::string_view name);

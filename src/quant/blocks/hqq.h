@@ -83,6 +83,11 @@ inline Value torch_sum(size_t n, Value zero, Add add, Get value) {
   return total;
 }
 
+// An integer.
+inline float code_of(float x, float r, float zero, float max_code) {
+  return clamp_or_low(std::nearbyint(x * r + zero), 0.0f, max_code);
+}
+
 // One column and its state.
 struct Column {
   const BlockTile& tile;
@@ -97,9 +102,7 @@ struct Column {
     r = inverse < 2e4f ? inverse : 2e4f;
     zero = std::nearbyint(-range.lo * r);
   }
-  float code(size_t k) const {
-    return clamp_or_low(std::nearbyint(padded(tile, k, c) * r + zero), 0.0f, max_code);
-  }
+  float code(size_t k) const { return code_of(padded(tile, k, c), r, zero, max_code); }
   float difference(size_t k) const { return padded(tile, k, c) - (code(k) - zero) / r; }
   float sum_of_differences() const {
     return pairwise_sum(0, n, [&](size_t k) { return std::fabs(difference(k)); });
@@ -111,15 +114,18 @@ struct Column {
     });
     zero = sum / static_cast<float>(n);
   }
+  void solve(unsigned steps) {
+    start();
+    double beta = 10;
+    for (unsigned i = 0; i < steps; ++i, beta *= 1.01) step(static_cast<float>(1 / beta));
+  }
 };
 
 inline void encode_ref(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out) {
   const unsigned max_code = (1u << p.bits) - 1;
   for (size_t c = 0; c < tile.n_cols; ++c) {
     Column col{tile, c, p.block_size, static_cast<float>(max_code)};
-    col.start();
-    double beta = 10;
-    for (unsigned i = 0; i < steps_of(p); ++i, beta *= 1.01) col.step(static_cast<float>(1 / beta));
+    col.solve(steps_of(p));
     PackedColumn column(out, c, p);
     for (size_t k = 0; k < p.block_size; ++k) column.put(k, static_cast<unsigned>(col.code(k)));
     out.scales[c] = round_to_dtype(1 / col.r, p.weight_dtype);

@@ -52,19 +52,24 @@ inline BlockScale default_asymmetric_scale(const BlockTile& tile, size_t c, cons
           std::round(clamp_or_low(zero, 0.0f, max_code))};
 }
 
+inline BlockScale default_scale(const BlockTile& tile, size_t c, const SchemeParams& p) {
+  return p.symmetric ? default_symmetric_scale(tile, c, p) : default_asymmetric_scale(tile, c, p);
+}
+
 namespace matmul_nbits {
 
+inline unsigned code_of(float x, float reciprocal, float zero_point, unsigned bits) {
+  const float max_code = static_cast<float>((1u << bits) - 1);
+  const float product = x * reciprocal;
+  return static_cast<unsigned>(clamp_or_low(std::round(product + zero_point), 0.0f, max_code));
+}
+
 inline void encode_ref(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out) {
-  const float max_code = static_cast<float>((1u << p.bits) - 1);
   for (size_t c = 0; c < tile.n_cols; ++c) {
-    const BlockScale s =
-        p.symmetric ? default_symmetric_scale(tile, c, p) : default_asymmetric_scale(tile, c, p);
+    const BlockScale s = default_scale(tile, c, p);
     PackedColumn column(out, c, p);
-    for (size_t k = 0; k < tile.n_rows; ++k) {
-      const float product = tile.x[k * tile.stride + c] * s.reciprocal;
-      const float code = clamp_or_low(std::round(product + s.zero_point), 0.0f, max_code);
-      column.put(k, static_cast<unsigned>(code));
-    }
+    for (size_t k = 0; k < tile.n_rows; ++k)
+      column.put(k, code_of(tile.x[k * tile.stride + c], s.reciprocal, s.zero_point, p.bits));
     out.scales[c] = s.stored;
     if (out.zero_points) out.zero_points[c] = s.zero_point;
   }

@@ -15,6 +15,7 @@
 //           the scale rounded to bf16 before it divides.
 #pragma once
 
+#include "quant/blocks/column_parts.h"
 #include "quant/blocks/matmul_nbits.h"
 
 namespace phiquant::quant::qdq {
@@ -47,24 +48,59 @@ inline float rounded_to_int(float value) {
   return std::fabs(value) < 0x1p31f ? std::round(value) : -0x1p31f;
 }
 
-inline void encode_ref(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out) {
+inline BlockScale scale_of(const BlockTile& tile, size_t c, const SchemeParams& p) {
+  BlockScale s = p.bits == 8 ? scale_8bit(tile, c, p) : default_scale(tile, c, p);
+  if (p.symmetric) s.zero_point = 0;
+  return s;
+}
+
+inline int code_of(float x, const BlockScale& s, const SchemeParams& p) {
   const float mid = static_cast<float>(1u << (p.bits - 1));
   const float lo = p.symmetric ? -mid : 0.0f, hi = p.symmetric ? mid - 1 : 2 * mid - 1;
+  const float level = p.bits == 8 ? std::nearbyint(x / s.stored) : rounded_to_int(x * s.reciprocal);
+  return static_cast<int>(clamp_or_low(level + s.zero_point, lo, hi));
+}
+
+inline void encode_ref(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out) {
   for (size_t c = 0; c < tile.n_cols; ++c) {
-    BlockScale s = p.bits == 8   ? scale_8bit(tile, c, p)
-                   : p.symmetric ? default_symmetric_scale(tile, c, p)
-                                 : default_asymmetric_scale(tile, c, p);
-    if (p.symmetric) s.zero_point = 0;
-    for (size_t k = 0; k < tile.n_rows; ++k) {
-      const float x = tile.x[k * tile.stride + c];
-      const float level =
-          p.bits == 8 ? std::nearbyint(x / s.stored) : rounded_to_int(x * s.reciprocal);
-      put_flat(out, k, c, static_cast<int>(clamp_or_low(level + s.zero_point, lo, hi)));
-    }
+    const BlockScale s = scale_of(tile, c, p);
+    for (size_t k = 0; k < tile.n_rows; ++k)
+      put_flat(out, k, c, code_of(tile.x[k * tile.stride + c], s, p));
     out.scales[c] = s.stored;
     if (out.zero_points) out.zero_points[c] = s.zero_point;
   }
 }
+
+inline BlockShape shape(const BlockSpec& s) { return flat_shape(s, s.params.symmetric); }
+
+inline void fit(std::span<const float> x, std::span<const float>, const BlockSpec& s, Grid& g) {
+  const BlockScale scale = scale_of(column_of(x), 0, scheme_params(s));
+  g.scale[0] = scale.stored;
+  g.by[0] = scale.reciprocal;
+  g.offset[0] = scale.zero_point;
+}
+
+inline uint8_t round(float x, size_t, const Grid& g, const BlockSpec& s) {
+  return static_cast<uint8_t>(code_of(x, {g.scale[0], g.by[0], g.offset[0]}, scheme_params(s)));
+}
+
+inline float decode_code(uint8_t code, size_t, const Grid& g, const BlockSpec& s) {
+  return decode_column_code(s.params.symmetric ? static_cast<int8_t>(code) : code, g);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec& s, Grid& g, std::span<uint8_t> codes) {
+  unpack_flat_column(in, s, 0, g, codes);
+  g.by[0] = reciprocal_or_zero(g.scale[0]);
+}
+
+inline constexpr EncodingParts kParts = {shape,
+                                         fit,
+                                         round,
+                                         decode_code,
+                                         pack_flat_column,
+                                         unpack,
+                                         PeerRule::parts,
+                                         {1 << 4 | 1 << 8, kBlockSizes, true, true}};
 
 // The same bytes, fast.
 void encode(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out);

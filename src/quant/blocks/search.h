@@ -112,8 +112,7 @@ inline Grid search_column(Column& col, const SchemeParams& p, const BlockScale& 
 
 inline void encode_ref(const BlockTile& tile, const SchemeParams& p, const BlockCodes& out) {
   for (size_t c = 0; c < tile.n_cols; ++c) {
-    const BlockScale start =
-        p.symmetric ? default_symmetric_scale(tile, c, p) : default_asymmetric_scale(tile, c, p);
+    const BlockScale start = default_scale(tile, c, p);
     if (!usable(reciprocal_or_zero(start.stored))) {
       BlockCodes one = out;
       one.codes += c * out.codes_stride;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "quant/ggml/search.h"
+#include "quant/parts.h"
 #include "quant/row_scheme.h"
 
 namespace phiquant::quant::ggml {
@@ -70,6 +71,31 @@ inline void unpack_six_bits(const std::byte* in, uint8_t* scales, uint8_t* offse
     scales[j + 4] = static_cast<uint8_t>((low & 15) | s >> 6 << 4);
     offsets[j + 4] = static_cast<uint8_t>(low >> 4 | o >> 6 << 4);
   }
+}
+
+// A GGUF type's shape: sub-blocks of kSub values, codes below kCodes.
+template <size_t kValues, size_t kSub, size_t kBytes, int kCodes>
+BlockShape block_shape(const BlockSpec&) {
+  return {kValues, kSub, 0, kCodes, {PlaneShape{kBytes}}};
+}
+
+// A whole block through the parts of its type.
+template <const EncodingParts& kParts, size_t kValues>
+void encode_by_parts(const float* x, const float* importance, std::byte* out) {
+  Grid g;
+  const size_t n_weights = importance ? kValues : 0;
+  kParts.fit({x, kValues}, {importance, n_weights}, {}, g);
+  uint8_t codes[kValues];
+  for (size_t i = 0; i < kValues; ++i) codes[i] = kParts.round(x[i], i, g, {});
+  kParts.pack(std::span<const uint8_t>(codes), g, {}, {out});
+}
+
+template <const EncodingParts& kParts, size_t kValues>
+void decode_by_parts(const std::byte* in, float* x) {
+  Grid g;
+  uint8_t codes[kValues];
+  kParts.unpack({in}, {}, g, std::span<uint8_t>(codes));
+  for (size_t i = 0; i < kValues; ++i) x[i] = kParts.decode(codes[i], i, g, {});
 }
 
 // encode(x, importance of the block's columns or null, bytes) for every block of the tile.

@@ -186,7 +186,7 @@ HWY_NOINLINE void encode_nl_group(const RowTile& tile, size_t first, size_t n, s
   put_nl(x, &importance, out, n);
 }
 
-// As iq4::put_xs_block.
+// As iq4::fit_xs, and the codes.
 HWY_INLINE void put_xs(const Values<ggml::kSuper>& x, const VF* scales, const LevelFinder<>& find,
                        std::byte* out, size_t n) {
   const VF largest = first_largest(kXsSubs, [scales](size_t s) HWY_ATTR { return scales[s]; });

@@ -78,57 +78,115 @@ inline float fit_scale(const float* x, const float* w) {
   return scale;
 }
 
-inline float inverse_or_zero(float v) { return v != 0 ? 1 / v : 0.0f; }
-
-inline void put_codes(const float* x, float factor, std::byte* out) {
-  for (size_t j = 0; j < 16; ++j)
-    out[j] = static_cast<std::byte>(code_of(factor * x[j]) | code_of(factor * x[j + 16]) << 4);
+// Of the sub-blocks of n values, one after the other.
+inline void fit_scales(std::span<const float> x, std::span<const float> importance, float* scales) {
+  const float sigma2 = sigma2_of(x.data(), x.size());
+  for (size_t s = 0; s < x.size() / kSub; ++s) {
+    float w[kSub];
+    weights(x.data() + kSub * s, kSub, importance.empty() ? nullptr : importance.data() + kSub * s,
+            sigma2, w);
+    scales[s] = fit_scale(x.data() + kSub * s, w);
+  }
 }
 
-inline void encode_nl_block(const float* x, const float* importance, std::byte* out) {
-  float w[kSub];
-  weights(x, kSub, importance, sigma2_of(x, kSub), w);
-  const float scale = fit_scale(x, w);
-  ggml::store_f16(out, scale);
-  put_codes(x, inverse_or_zero(scale), out + 2);
+inline void fit_nl(std::span<const float> x, std::span<const float> importance, const BlockSpec&,
+                   Grid& g) {
+  float scale;
+  fit_scales(x, importance, &scale);
+  g.scale[0] = ggml::through_f16(scale);
+  g.by[0] = ggml::inverse_or_zero(scale);
 }
 
-// From the scales of the sub-blocks.
-inline void put_xs_block(const float* x, const float* scales, std::byte* out) {
-  float largest = 0;
-  for (size_t s = 0; s < kXsSubs; ++s)
-    if (std::fabs(scales[s]) > std::fabs(largest)) largest = scales[s];
-  const float d = -largest / 32, inverse = inverse_or_zero(d);
+inline void fit_xs(std::span<const float> x, std::span<const float> importance, const BlockSpec&,
+                   Grid& g) {
+  float scales[kXsSubs];
+  fit_scales(x, importance, scales);
+  const float d = -ggml::first_largest(scales) / 32, inverse = ggml::inverse_or_zero(d);
+  g.d = ggml::through_f16(d);
+  for (size_t s = 0; s < kXsSubs; ++s) {
+    const int steps = std::clamp(ggml::nearest_int(inverse * scales[s]), -32, 31);
+    g.steps[s] = static_cast<int16_t>(steps);
+    g.scale[s] = g.d * static_cast<float>(steps);
+    g.by[s] = ggml::inverse_or_zero(d * static_cast<float>(steps));
+  }
+}
+
+inline uint8_t round(float x, size_t i, const Grid& g, const BlockSpec&) {
+  return code_of(g.by[i / kSub] * x);
+}
+
+inline float decode_code(uint8_t code, size_t i, const Grid& g, const BlockSpec&) {
+  return g.scale[i / kSub] * kLevels[code];
+}
+
+inline void pack_nl(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                    const Planes& out) {
+  ggml::store_f16(out[0], g.scale[0]);
+  ggml::pack_nibbles(codes.data(), kSub / 2, out[0] + 2);
+}
+
+inline void unpack_nl(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  g.scale[0] = ggml::load_f16(in[0]);
+  g.by[0] = ggml::inverse_or_zero(g.scale[0]);
+  ggml::unpack_nibbles(in[0] + 2, kSub / 2, codes.data());
+}
+
+inline void pack_xs(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                    const Planes& out) {
   uint16_t high = 0;
   std::array<uint8_t, 4> low = {};
   for (size_t s = 0; s < kXsSubs; ++s) {
-    const int steps = std::clamp(ggml::nearest_int(inverse * scales[s]), -32, 31);
-    const auto stored = static_cast<unsigned>(steps + 32);
+    const auto stored = static_cast<unsigned>(g.steps[s] + 32);
     high = static_cast<uint16_t>(high | (stored >> 4) << (2 * s));
     low[s / 2] = static_cast<uint8_t>(low[s / 2] | (stored & 15) << (4 * (s % 2)));
-    put_codes(x + kSub * s, inverse_or_zero(d * static_cast<float>(steps)), out + 8 + 16 * s);
+    ggml::pack_nibbles(codes.data() + kSub * s, kSub / 2, out[0] + 8 + 16 * s);
   }
-  ggml::store_f16(out, d);
-  std::memcpy(out + 2, &high, 2);
-  std::memcpy(out + 4, low.data(), 4);
+  ggml::store_f16(out[0], g.d);
+  std::memcpy(out[0] + 2, &high, 2);
+  std::memcpy(out[0] + 4, low.data(), 4);
 }
 
-inline void encode_xs_block(const float* x, const float* importance, std::byte* out) {
-  const float sigma2 = sigma2_of(x, ggml::kSuper);
-  float scales[kXsSubs];
+// steps[s], the stored scale of sub-block s less 32.
+inline void load_xs_steps(const std::byte* in, int16_t* steps) {
+  uint16_t high;
+  std::memcpy(&high, in + 2, 2);
   for (size_t s = 0; s < kXsSubs; ++s) {
-    float w[kSub];
-    weights(x + kSub * s, kSub, importance ? importance + kSub * s : nullptr, sigma2, w);
-    scales[s] = fit_scale(x + kSub * s, w);
+    const unsigned low = static_cast<unsigned>(in[4 + s / 2]) >> (4 * (s % 2)) & 15;
+    steps[s] = static_cast<int16_t>(static_cast<int>(low | (high >> (2 * s) & 3) << 4) - 32);
   }
-  put_xs_block(x, scales, out);
 }
+
+inline void unpack_xs(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  g.d = ggml::load_f16(in[0]);
+  load_xs_steps(in[0], g.steps.data());
+  for (size_t s = 0; s < kXsSubs; ++s) {
+    g.scale[s] = g.d * static_cast<float>(g.steps[s]);
+    g.by[s] = ggml::inverse_or_zero(g.scale[s]);
+    ggml::unpack_nibbles(in[0] + 8 + 16 * s, kSub / 2, codes.data() + kSub * s);
+  }
+}
+
+inline constexpr EncodingParts kNl = {ggml::block_shape<kSub, kSub, kNlBytes, 16>,
+                                      fit_nl,
+                                      round,
+                                      decode_code,
+                                      pack_nl,
+                                      unpack_nl,
+                                      PeerRule::parts};
+inline constexpr EncodingParts kXs = {ggml::block_shape<ggml::kSuper, kSub, kXsBytes, 16>,
+                                      fit_xs,
+                                      round,
+                                      decode_code,
+                                      pack_xs,
+                                      unpack_xs,
+                                      PeerRule::parts};
 
 inline void encode_nl_ref(const RowTile& tile, const RowParams&, const RowPlanes& planes) {
-  ggml::for_each_block<kSub, kNlBytes>(tile, planes, encode_nl_block);
+  ggml::for_each_block<kSub, kNlBytes>(tile, planes, ggml::encode_by_parts<kNl, kSub>);
 }
 inline void encode_xs_ref(const RowTile& tile, const RowParams&, const RowPlanes& planes) {
-  ggml::for_each_block<ggml::kSuper, kXsBytes>(tile, planes, encode_xs_block);
+  ggml::for_each_block<ggml::kSuper, kXsBytes>(tile, planes,
+                                               ggml::encode_by_parts<kXs, ggml::kSuper>);
 }
 
 inline void get_codes(const std::byte* in, float scale, float* x) {
@@ -149,13 +207,10 @@ inline void decode_xs(const RowPlanesView& planes, size_t n_rows, size_t k, cons
   ggml::for_each_stored<ggml::kSuper, kXsBytes>(
       planes, n_rows * k, out, [](const std::byte* in, float* x) {
         const float d = ggml::load_f16(in);
-        uint16_t high;
-        std::memcpy(&high, in + 2, 2);
-        for (size_t s = 0; s < kXsSubs; ++s) {
-          const unsigned low = static_cast<unsigned>(in[4 + s / 2]) >> (4 * (s % 2)) & 15;
-          const auto stored = static_cast<int>(low | (high >> (2 * s) & 3) << 4);
-          get_codes(in + 8 + 16 * s, d * static_cast<float>(stored - 32), x + kSub * s);
-        }
+        int16_t steps[kXsSubs];
+        load_xs_steps(in, steps);
+        for (size_t s = 0; s < kXsSubs; ++s)
+          get_codes(in + 8 + 16 * s, d * static_cast<float>(steps[s]), x + kSub * s);
       });
 }
 

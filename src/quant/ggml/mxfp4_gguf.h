@@ -61,23 +61,48 @@ inline uint8_t code_of(float x, float scale) {
   return code != 0 && x < 0 ? code | 8 : code;
 }
 
-inline void encode_block(const float* x, std::byte* out) {
-  float largest = 0;
-  for (size_t i = 0; i < kValues; ++i) largest = std::max(largest, std::fabs(x[i]));
-  const uint8_t e = exponent_of(largest);
-  const float scale = scale_of(e);
-  out[0] = static_cast<std::byte>(e);
-  for (size_t j = 0; j < 16; ++j)
-    out[1 + j] = static_cast<std::byte>(code_of(x[j], scale) | code_of(x[j + 16], scale) << 4);
-}
-
-inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& planes) {
-  ggml::for_each_block<kValues, kBytes>(
-      tile, planes, [](const float* x, const float*, std::byte* out) { encode_block(x, out); });
-}
-
 inline float value_of(unsigned code, float scale) {
   return (code & 8 ? -kMagnitudes[code & 7] : kMagnitudes[code & 7]) * scale;
+}
+
+inline void fit(std::span<const float> x, std::span<const float>, const BlockSpec&, Grid& g) {
+  float largest = 0;
+  for (const float v : x) largest = std::max(largest, std::fabs(v));
+  g.steps[0] = exponent_of(largest);
+  g.scale[0] = scale_of(exponent_of(largest));
+}
+
+inline uint8_t round(float x, size_t, const Grid& g, const BlockSpec&) {
+  return code_of(x, g.scale[0]);
+}
+
+inline float decode_code(uint8_t code, size_t, const Grid& g, const BlockSpec&) {
+  return value_of(code, g.scale[0]);
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  out[0][0] = static_cast<std::byte>(g.steps[0]);
+  ggml::pack_nibbles(codes.data(), kValues / 2, out[0] + 1);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  const auto e = static_cast<uint8_t>(in[0][0]);
+  g.steps[0] = e;
+  g.scale[0] = scale_of(e);
+  ggml::unpack_nibbles(in[0] + 1, kValues / 2, codes.data());
+}
+
+inline constexpr EncodingParts kParts = {ggml::block_shape<kValues, kValues, kBytes, 16>,
+                                         fit,
+                                         round,
+                                         decode_code,
+                                         pack,
+                                         unpack,
+                                         PeerRule::parts};
+
+inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& planes) {
+  ggml::for_each_block<kValues, kBytes>(tile, planes, ggml::encode_by_parts<kParts, kValues>);
 }
 
 inline void decode(const RowPlanesView& planes, size_t n_rows, size_t k, const RowParams&,

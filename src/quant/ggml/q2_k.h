@@ -97,16 +97,27 @@ inline void put_codes(const uint8_t* codes, std::byte* out) {
   }
 }
 
-inline void encode_block(const float* x, const float* importance, std::byte* out) {
-  Block b;
+inline uint8_t code_of(float x, float scale, float minimum) {
+  return static_cast<uint8_t>(ggml::saturated_code((x + minimum) / scale, 0, kMaxCode));
+}
+inline float value_of(uint8_t code, float scale, float minimum) {
+  return scale * static_cast<float>(code) - minimum;
+}
+
+// The scales of x, stored in `out`, and the codes of the search.
+inline void encode_grid(const float* x, const float* importance, Block& b, std::byte* out) {
   importance ? search(x, importance, b) : search(x, b);
   store_grid(importance != nullptr, b);
   put_grid(b, out);
+}
+
+inline void encode_block(const float* x, const float* importance, std::byte* out) {
+  Block b;
+  encode_grid(x, importance, b, out);
   for (size_t s = 0; s < kSubs; ++s) {
     const float d = b.d * b.stored_scales[s], m = b.dmin * b.stored_minimums[s];
     if (d == 0) continue;
-    for (size_t i = kSub * s; i < kSub * (s + 1); ++i)
-      b.codes[i] = static_cast<uint8_t>(ggml::nearest_code((x[i] + m) / d, 0, kMaxCode));
+    for (size_t i = kSub * s; i < kSub * (s + 1); ++i) b.codes[i] = code_of(x[i], d, m);
   }
   put_codes(b.codes, out + 16);
 }
@@ -115,22 +126,78 @@ inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& p
   ggml::for_each_block<kValues, kBytes>(tile, planes, encode_block);
 }
 
+// From the bytes of a block: its scales, and the codes of sub-block s.
+inline Grid load_grid(const std::byte* in) {
+  Grid g;
+  g.d = ggml::load_f16(in + 80);
+  g.dmin = ggml::load_f16(in + 82);
+  for (size_t s = 0; s < kSubs; ++s) {
+    const auto both = static_cast<uint8_t>(in[s]);
+    g.steps[s] = both & 15;
+    g.min_steps[s] = both >> 4;
+    g.scale[s] = g.d * static_cast<float>(both & 15);
+    g.offset[s] = g.dmin * static_cast<float>(both >> 4);
+  }
+  return g;
+}
+inline void load_codes(const std::byte* in, size_t s, uint8_t* codes) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(in + 16 + s / 8 * 32 + s % 2 * kSub);
+  const size_t shift = s % 8 / 2 * 2;
+  for (size_t i = 0; i < kSub; ++i) codes[i] = bytes[i] >> shift & 3;
+}
+
 inline void decode(const RowPlanesView& planes, size_t n_rows, size_t k, const RowParams&,
                    float* out) {
-  ggml::for_each_stored<kValues, kBytes>(
-      planes, n_rows * k, out, [](const std::byte* in, float* x) {
-        const float d = ggml::load_f16(in + 80), dmin = ggml::load_f16(in + 82);
-        for (size_t s = 0; s < kSubs; ++s, x += kSub) {
-          const auto both = static_cast<uint8_t>(in[s]);
-          const float scale = d * static_cast<float>(both & 15);
-          const float minimum = dmin * static_cast<float>(both >> 4);
-          const auto* bytes = reinterpret_cast<const uint8_t*>(in + 16 + s / 8 * 32 + s % 2 * kSub);
-          const size_t shift = s % 8 / 2 * 2;
-          for (size_t i = 0; i < kSub; ++i)
-            x[i] = scale * static_cast<float>(bytes[i] >> shift & 3) - minimum;
-        }
-      });
+  ggml::for_each_stored<kValues, kBytes>(planes, n_rows * k, out,
+                                         [](const std::byte* in, float* x) {
+                                           const Grid g = load_grid(in);
+                                           for (size_t s = 0; s < kSubs; ++s, x += kSub) {
+                                             uint8_t codes[kSub];
+                                             load_codes(in, s, codes);
+                                             for (size_t i = 0; i < kSub; ++i)
+                                               x[i] = value_of(codes[i], g.scale[s], g.offset[s]);
+                                           }
+                                         });
 }
+
+inline void fit(std::span<const float> x, std::span<const float> importance, const BlockSpec&,
+                Grid& g) {
+  Block b;
+  std::byte scratch[kBytes];
+  encode_grid(x.data(), importance.empty() ? nullptr : importance.data(), b, scratch);
+  g = load_grid(scratch);
+}
+
+inline uint8_t round(float x, size_t i, const Grid& g, const BlockSpec&) {
+  const size_t s = i / kSub;
+  return g.scale[s] == 0 ? uint8_t{0} : code_of(x, g.scale[s], g.offset[s]);
+}
+
+inline float decode_code(uint8_t code, size_t i, const Grid& g, const BlockSpec&) {
+  return value_of(code, g.scale[i / kSub], g.offset[i / kSub]);
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  for (size_t s = 0; s < kSubs; ++s)
+    out[0][s] = static_cast<std::byte>(g.steps[s] | g.min_steps[s] << 4);
+  put_codes(codes.data(), out[0] + 16);
+  ggml::store_f16(out[0] + 80, g.d);
+  ggml::store_f16(out[0] + 82, g.dmin);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  g = load_grid(in[0]);
+  for (size_t s = 0; s < kSubs; ++s) load_codes(in[0], s, codes.data() + kSub * s);
+}
+
+inline constexpr EncodingParts kParts = {ggml::block_shape<kValues, kSub, kBytes, kMaxCode + 1>,
+                                         fit,
+                                         round,
+                                         decode_code,
+                                         pack,
+                                         unpack,
+                                         PeerRule::parts_mostly};
 
 // The same bytes as encode_ref, fast.
 void encode(const RowTile& tile, const RowParams& params, const RowPlanes& planes);

@@ -128,16 +128,26 @@ inline void put_codes(const uint8_t* codes, std::byte* out) {
   }
 }
 
+inline uint8_t code_of(float x, float scale) {
+  return static_cast<uint8_t>(ggml::saturated_code(x / scale, -kHalf, kHalf - 1) + kHalf);
+}
+inline float value_of(uint8_t code, float scale) {
+  return scale * static_cast<float>(code - kHalf);
+}
+
+// The scales of x, stored in `out`, and the codes of the search; returns d as a reader sees it.
+inline float encode_scales(const float* x, const float* importance, Block& b, std::byte* out) {
+  importance ? search(x, importance, b) : search(x, b);
+  return put_scales(b, out);
+}
+
 inline void encode_block(const float* x, const float* importance, std::byte* out) {
   Block b;
-  importance ? search(x, importance, b) : search(x, b);
-  const float d = put_scales(b, out);
+  const float d = encode_scales(x, importance, b, out);
   for (size_t s = 0; s < kSubs; ++s) {
     const float scale = d * static_cast<float>(b.stored[s] - kHalfScale);
     if (scale == 0) continue;
-    for (size_t i = kSub * s; i < kSub * (s + 1); ++i)
-      b.codes[i] =
-          static_cast<uint8_t>(ggml::nearest_code(x[i] / scale, -kHalf, kHalf - 1) + kHalf);
+    for (size_t i = kSub * s; i < kSub * (s + 1); ++i) b.codes[i] = code_of(x[i], scale);
   }
   put_codes(b.codes, out);
 }
@@ -146,26 +156,79 @@ inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& p
   ggml::for_each_block<kValues, kBytes>(tile, planes, encode_block);
 }
 
+// From the bytes of a block: its scales, and the codes of sub-block s.
+inline Grid load_scales(const std::byte* in) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(in);
+  Grid g;
+  g.d = ggml::load_f16(in + 108);
+  for (size_t s = 0; s < kSubs; ++s) {
+    const int stored =
+        (bytes[96 + s % 8] >> (s / 8 * 4) & 15) | (bytes[104 + s % 4] >> (s / 4 * 2) & 3) << 4;
+    g.steps[s] = static_cast<int16_t>(stored - kHalfScale);
+    g.scale[s] = g.d * static_cast<float>(stored - kHalfScale);
+  }
+  return g;
+}
+inline void load_codes(const std::byte* in, size_t s, uint8_t* codes) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(in);
+  const uint8_t *third = bytes + s % 2 * kSub, *low = bytes + 32 + s / 8 * 32 + s % 2 * kSub;
+  const size_t shift = s % 8 / 2 * 2, bit = s / 2;
+  for (size_t i = 0; i < kSub; ++i)
+    codes[i] = static_cast<uint8_t>((low[i] >> shift & 3) | (third[i] >> bit & 1) << 2);
+}
+
 inline void decode(const RowPlanesView& planes, size_t n_rows, size_t k, const RowParams&,
                    float* out) {
-  ggml::for_each_stored<kValues, kBytes>(
-      planes, n_rows * k, out, [](const std::byte* in, float* x) {
-        const auto* bytes = reinterpret_cast<const uint8_t*>(in);
-        const float d = ggml::load_f16(in + 108);
-        for (size_t s = 0; s < kSubs; ++s, x += kSub) {
-          const int stored = (bytes[96 + s % 8] >> (s / 8 * 4) & 15) |
-                             (bytes[104 + s % 4] >> (s / 4 * 2) & 3) << 4;
-          const float scale = d * static_cast<float>(stored - kHalfScale);
-          const uint8_t *third = bytes + s % 2 * kSub,
-                        *low = bytes + 32 + s / 8 * 32 + s % 2 * kSub;
-          const size_t shift = s % 8 / 2 * 2, bit = s / 2;
-          for (size_t i = 0; i < kSub; ++i) {
-            const int code = (low[i] >> shift & 3) | (third[i] >> bit & 1) << 2;
-            x[i] = scale * static_cast<float>(code - kHalf);
-          }
-        }
-      });
+  ggml::for_each_stored<kValues, kBytes>(planes, n_rows * k, out,
+                                         [](const std::byte* in, float* x) {
+                                           const Grid g = load_scales(in);
+                                           for (size_t s = 0; s < kSubs; ++s, x += kSub) {
+                                             uint8_t codes[kSub];
+                                             load_codes(in, s, codes);
+                                             for (size_t i = 0; i < kSub; ++i)
+                                               x[i] = value_of(codes[i], g.scale[s]);
+                                           }
+                                         });
 }
+
+inline void fit(std::span<const float> x, std::span<const float> importance, const BlockSpec&,
+                Grid& g) {
+  Block b;
+  std::byte scratch[kBytes];
+  encode_scales(x.data(), importance.empty() ? nullptr : importance.data(), b, scratch);
+  g = load_scales(scratch);
+}
+
+inline uint8_t round(float x, size_t i, const Grid& g, const BlockSpec&) {
+  const float scale = g.scale[i / kSub];
+  return scale == 0 ? uint8_t{0} : code_of(x, scale);
+}
+
+inline float decode_code(uint8_t code, size_t i, const Grid& g, const BlockSpec&) {
+  return value_of(code, g.scale[i / kSub]);
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  Block b;
+  for (size_t s = 0; s < kSubs; ++s) b.stored[s] = static_cast<uint8_t>(g.steps[s] + kHalfScale);
+  b.d = g.d;
+  put_scales(b, out[0]);
+  put_codes(codes.data(), out[0]);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  g = load_scales(in[0]);
+  for (size_t s = 0; s < kSubs; ++s) load_codes(in[0], s, codes.data() + kSub * s);
+}
+
+inline constexpr EncodingParts kParts = {ggml::block_shape<kValues, kSub, kBytes, 2 * kHalf>,
+                                         fit,
+                                         round,
+                                         decode_code,
+                                         pack,
+                                         unpack,
+                                         PeerRule::parts_mostly};
 
 // The same bytes as encode_ref, fast.
 void encode(const RowTile& tile, const RowParams& params, const RowPlanes& planes);

@@ -107,15 +107,88 @@ inline void fit_block(const float* x, const float* importance, int top,
   }
 }
 
+inline uint8_t code_of(float x, float scale, float offset, int top) {
+  return static_cast<uint8_t>(ggml::saturated_code((x + offset) / scale, 0, top));
+}
+
 // Codes for the scales as they are stored.
 inline void encode_again(const float* x, const Stored& s, int top, uint8_t* codes) {
   for (size_t j = 0; j < kSubBlocks; ++j) {
     const float d = s.scale(j), offset = s.offset(j);
     if (d == 0) continue;
-    for (size_t i = 32 * j; i < 32 * (j + 1); ++i)
-      codes[i] = static_cast<uint8_t>(ggml::nearest_code((x[i] + offset) / d, 0, top));
+    for (size_t i = 32 * j; i < 32 * (j + 1); ++i) codes[i] = code_of(x[i], d, offset, top);
   }
 }
+
+inline Grid grid_of(const Stored& s) {
+  Grid g;
+  g.d = s.d;
+  g.dmin = s.dmin;
+  for (size_t j = 0; j < kSubBlocks; ++j) {
+    g.steps[j] = s.scales[j];
+    g.min_steps[j] = s.offsets[j];
+    g.scale[j] = s.scale(j);
+    g.offset[j] = s.offset(j);
+  }
+  return g;
+}
+
+template <unsigned kBits>
+void fit(std::span<const float> x, std::span<const float> importance, const BlockSpec&, Grid& g) {
+  const bool weighted = !importance.empty();
+  Fit found;
+  uint8_t codes[ggml::kSuper];
+  std::byte scratch[kBytes<kBits>];
+  fit_block(x.data(), weighted ? importance.data() : nullptr, kTop<kBits>,
+            weighted ? q4_1::kWeightedTrials : kTrials<kBits>, found, codes);
+  g = grid_of(store_scales<kBits>(found, weighted, scratch));
+}
+
+template <unsigned kBits>
+uint8_t round(float x, size_t i, const Grid& g, const BlockSpec&) {
+  const size_t j = i / 32;
+  return g.scale[j] == 0 ? uint8_t{0} : code_of(x, g.scale[j], g.offset[j], kTop<kBits>);
+}
+
+inline float decode_code(uint8_t code, size_t i, const Grid& g, const BlockSpec&) {
+  return g.scale[i / 32] * static_cast<float>(code) - g.offset[i / 32];
+}
+
+template <unsigned kBits>
+void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&, const Planes& out) {
+  uint8_t scales[kSubBlocks], offsets[kSubBlocks];
+  std::copy_n(g.steps.begin(), kSubBlocks, scales);
+  std::copy_n(g.min_steps.begin(), kSubBlocks, offsets);
+  ggml::store_f16(out[0], g.d);
+  ggml::store_f16(out[0] + 2, g.dmin);
+  ggml::pack_six_bits(scales, offsets, out[0] + 4);
+  store_codes<kBits>(codes.data(), out[0]);
+}
+
+template <unsigned kBits>
+void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  const std::byte* block = in[0];
+  Stored s{ggml::load_f16(block), ggml::load_f16(block + 2), {}, {}};
+  ggml::unpack_six_bits(block + 4, s.scales, s.offsets);
+  g = grid_of(s);
+  for (size_t i = 0; i < ggml::kSuper; ++i) {
+    const size_t j = i / 32, l = i % 32;
+    const auto byte = static_cast<unsigned>(block[kBytes<kBits> - 128 + 32 * (j / 2) + l]);
+    unsigned code = byte >> 4 * (j % 2) & 15;
+    if (kBits == 5) code |= (static_cast<unsigned>(block[16 + l]) >> j & 1) << 4;
+    codes[i] = static_cast<uint8_t>(code);
+  }
+}
+
+template <unsigned kBits>
+inline constexpr EncodingParts kParts = {
+    ggml::block_shape<ggml::kSuper, 32, kBytes<kBits>, 1 << kBits>,
+    fit<kBits>,
+    round<kBits>,
+    decode_code,
+    pack<kBits>,
+    unpack<kBits>,
+    PeerRule::parts_mostly};
 
 template <unsigned kBits>
 void encode_block_ref(const float* x, const float* importance, std::byte* out) {
@@ -134,21 +207,9 @@ void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
 }
 
 template <unsigned kBits>
-void decode_block_ref(const std::byte* block, float* y) {
-  Stored s{ggml::load_f16(block), ggml::load_f16(block + 2), {}, {}};
-  ggml::unpack_six_bits(block + 4, s.scales, s.offsets);
-  for (size_t i = 0; i < ggml::kSuper; ++i) {
-    const size_t j = i / 32, l = i % 32;
-    const auto byte = static_cast<unsigned>(block[kBytes<kBits> - 128 + 32 * (j / 2) + l]);
-    unsigned code = byte >> 4 * (j % 2) & 15;
-    if (kBits == 5) code |= (static_cast<unsigned>(block[16 + l]) >> j & 1) << 4;
-    y[i] = s.scale(j) * static_cast<float>(code) - s.offset(j);
-  }
-}
-
-template <unsigned kBits>
 void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&, float* x) {
-  ggml::for_each_stored<ggml::kSuper, kBytes<kBits>>(in, n_rows * k, x, decode_block_ref<kBits>);
+  ggml::for_each_stored<ggml::kSuper, kBytes<kBits>>(
+      in, n_rows * k, x, ggml::decode_by_parts<kParts<kBits>, ggml::kSuper>);
 }
 
 // The same, fast.

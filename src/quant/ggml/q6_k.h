@@ -46,41 +46,97 @@ inline bool store_scales(const float* scales, std::byte* out, float& d, int8_t* 
   return true;
 }
 
+inline uint8_t code_of(float x, float scale) {
+  return static_cast<uint8_t>(ggml::saturated_code(x / scale, -32, 31) + 32);
+}
+
+// The scales of the sub-blocks, and the codes that the search for them ends with.
+inline void search(const float* x, const float* importance, float* scales, uint8_t* codes) {
+  for (size_t j = 0; j < kSubBlocks; ++j)
+    scales[j] = ggml::fit_symmetric({x + 16 * j, 16}, importance ? importance + 16 * j : nullptr,
+                                    32, codes + 16 * j);
+}
+
 inline void encode_block_ref(const float* x, const float* importance, std::byte* out) {
   float scales[kSubBlocks], d = 0;
   uint8_t codes[ggml::kSuper];
   int8_t rounded[kSubBlocks];
-  for (size_t j = 0; j < kSubBlocks; ++j)
-    scales[j] = ggml::fit_symmetric({x + 16 * j, 16}, importance ? importance + 16 * j : nullptr,
-                                    32, codes + 16 * j);
+  search(x, importance, scales, codes);
   if (!store_scales(scales, out, d, rounded)) return;
   for (size_t j = 0; j < kSubBlocks; ++j) {
     const float scale = d * static_cast<float>(rounded[j]);
     if (scale == 0) continue;
-    for (size_t i = 16 * j; i < 16 * (j + 1); ++i)
-      codes[i] = static_cast<uint8_t>(ggml::nearest_code(x[i] / scale, -32, 31) + 32);
+    for (size_t i = 16 * j; i < 16 * (j + 1); ++i) codes[i] = code_of(x[i], scale);
   }
   store_codes(codes, out);
 }
+
+inline Grid grid_of(float d, const int8_t* rounded) {
+  Grid g;
+  g.d = d;
+  for (size_t j = 0; j < kSubBlocks; ++j) {
+    g.steps[j] = rounded[j];
+    g.scale[j] = d * static_cast<float>(rounded[j]);
+  }
+  return g;
+}
+
+inline void fit(std::span<const float> x, std::span<const float> importance, const BlockSpec&,
+                Grid& g) {
+  float scales[kSubBlocks], d = 0;
+  uint8_t codes[ggml::kSuper];
+  int8_t rounded[kSubBlocks] = {};
+  std::byte scratch[kBytes];
+  search(x.data(), importance.empty() ? nullptr : importance.data(), scales, codes);
+  store_scales(scales, scratch, d, rounded);
+  g = grid_of(d, rounded);
+}
+
+inline uint8_t round(float x, size_t i, const Grid& g, const BlockSpec&) {
+  const float scale = g.scale[i / 16];
+  return scale == 0 ? uint8_t{0} : code_of(x, scale);
+}
+
+inline float decode_code(uint8_t code, size_t i, const Grid& g, const BlockSpec&) {
+  return g.scale[i / 16] * static_cast<float>(code - 32);
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  store_codes(codes.data(), out[0]);
+  for (size_t j = 0; j < kSubBlocks; ++j) out[0][kScales + j] = static_cast<std::byte>(g.steps[j]);
+  ggml::store_f16(out[0] + kBytes - 2, g.d);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  const std::byte* block = in[0];
+  int8_t rounded[kSubBlocks];
+  std::memcpy(rounded, block + kScales, kSubBlocks);
+  g = grid_of(ggml::load_f16(block + kBytes - 2), rounded);
+  for (size_t i = 0; i < ggml::kSuper; ++i) {
+    const size_t half = i / 128, l = i % 128;
+    const auto low = static_cast<unsigned>(block[64 * half + l % 64]) >> 4 * (l / 64) & 15;
+    const auto high = static_cast<unsigned>(block[128 + 32 * half + l % 32]) >> 2 * (l / 32) & 3;
+    codes[i] = static_cast<uint8_t>(low | high << 4);
+  }
+}
+
+inline constexpr EncodingParts kParts = {ggml::block_shape<ggml::kSuper, 16, kBytes, 64>,
+                                         fit,
+                                         round,
+                                         decode_code,
+                                         pack,
+                                         unpack,
+                                         PeerRule::parts_mostly};
 
 inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
   ggml::for_each_block<ggml::kSuper, kBytes>(tile, out, encode_block_ref);
 }
 
-inline void decode_block_ref(const std::byte* block, float* y) {
-  const float d = ggml::load_f16(block + kBytes - 2);
-  for (size_t i = 0; i < ggml::kSuper; ++i) {
-    const size_t half = i / 128, l = i % 128;
-    const auto low = static_cast<unsigned>(block[64 * half + l % 64]) >> 4 * (l / 64) & 15;
-    const auto high = static_cast<unsigned>(block[128 + 32 * half + l % 32]) >> 2 * (l / 32) & 3;
-    const auto scale = static_cast<float>(static_cast<int8_t>(block[kScales + i / 16]));
-    y[i] = d * scale * static_cast<float>(static_cast<int>(low | high << 4) - 32);
-  }
-}
-
 inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&,
                        float* x) {
-  ggml::for_each_stored<ggml::kSuper, kBytes>(in, n_rows * k, x, decode_block_ref);
+  ggml::for_each_stored<ggml::kSuper, kBytes>(in, n_rows * k, x,
+                                              ggml::decode_by_parts<kParts, ggml::kSuper>);
 }
 
 // The same, fast.

@@ -13,12 +13,43 @@ namespace phiquant::quant::q8_0 {
 
 inline constexpr size_t kBytes = 34;
 
+inline BlockShape shape(const BlockSpec&) {
+  return {ggml::kSmall, ggml::kSmall, -127, 255, {PlaneShape{kBytes}}};
+}
+
+inline void fit(std::span<const float> x, std::span<const float>, const BlockSpec&, Grid& g) {
+  const float d = std::fabs(ggml::first_largest(x)) / 127;
+  const float inverse = ggml::inverse_or_zero(d);
+  g.scale[0] = ggml::through_f16(d);
+  g.by[0] = std::isinf(inverse) ? 0 : inverse;
+}
+
+inline uint8_t round(float x, size_t, const Grid& g, const BlockSpec&) {
+  const float code = std::clamp(std::round(x * g.by[0]), -127.0f, 127.0f);
+  return static_cast<uint8_t>(static_cast<int8_t>(code));
+}
+
+inline float decode_code(uint8_t code, size_t, const Grid& g, const BlockSpec&) {
+  return static_cast<float>(static_cast<int8_t>(code)) * g.scale[0];
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  ggml::store_f16(out[0], g.scale[0]);
+  std::memcpy(out[0] + 2, codes.data(), ggml::kSmall);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  g.scale[0] = ggml::load_f16(in[0]);
+  g.by[0] = ggml::inverse_or_zero(g.scale[0]);
+  std::memcpy(codes.data(), in[0] + 2, ggml::kSmall);
+}
+
+inline constexpr EncodingParts kParts = {shape, fit,    round,          decode_code,
+                                         pack,  unpack, PeerRule::parts};
+
 inline void encode_block_ref(const float* x, std::byte* out) {
-  const float d = std::fabs(ggml::first_largest({x, ggml::kSmall})) / 127;
-  const float inverse = d != 0 ? 1 / d : 0.0f;
-  ggml::store_f16(out, d);
-  for (size_t i = 0; i < ggml::kSmall; ++i)
-    out[2 + i] = static_cast<std::byte>(ggml::truncated(std::round(x[i] * inverse)));
+  ggml::encode_by_parts<kParts, ggml::kSmall>(x, nullptr, out);
 }
 
 inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& out) {
@@ -29,12 +60,8 @@ inline void encode_ref(const RowTile& tile, const RowParams&, const RowPlanes& o
 
 inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&,
                        float* x) {
-  ggml::for_each_stored<ggml::kSmall, kBytes>(
-      in, n_rows * k, x, [](const std::byte* block, float* y) {
-        const float d = ggml::load_f16(block);
-        for (size_t i = 0; i < ggml::kSmall; ++i)
-          y[i] = static_cast<float>(static_cast<int8_t>(block[2 + i])) * d;
-      });
+  ggml::for_each_stored<ggml::kSmall, kBytes>(in, n_rows * k, x,
+                                              ggml::decode_by_parts<kParts, ggml::kSmall>);
 }
 
 // The same, fast.

@@ -37,6 +37,19 @@ inline int truncated(float v) {
   return v >= -2147483648.0f && v < 2147483648.0f ? static_cast<int>(v) : INT32_MIN;
 }
 
+// The same codes for any v, where those would wrap.
+inline int saturated_code(float v, int lo, int hi) {
+  if (v >= static_cast<float>(hi)) return hi;
+  return v <= static_cast<float>(lo) ? lo : nearest_code(v, lo, hi);
+}
+// Toward zero, into 0 .. top; NaN to 0.
+inline uint8_t truncated_code(float v, int top) {
+  return static_cast<uint8_t>(v > 0 ? (v < static_cast<float>(top) ? static_cast<int>(v) : top)
+                                    : 0);
+}
+
+inline float inverse_or_zero(float v) { return v != 0 ? 1 / v : 0.0f; }
+
 inline void store_f16(std::byte* out, float v) {
   const uint16_t bits = v != v ? uint16_t{0xfe00} : f16_from_f32(v);
   std::memcpy(out, &bits, 2);
@@ -52,6 +65,11 @@ inline float load_f16(const std::byte* in) {
 inline float through_f16(std::byte* out, float v) {
   store_f16(out, v);
   return load_f16(out);
+}
+
+inline float through_f16(float v) {
+  std::byte scratch[2];
+  return through_f16(scratch, v);
 }
 
 // Mean of squares over n values, the sum in order: what ggml calls sigma2.

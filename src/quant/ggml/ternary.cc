@@ -16,7 +16,7 @@ using VF = hn::Vec<DF>;
 using VU = hn::Vec<DU>;
 constexpr DF kF;
 
-// The block's scale and its reciprocal, as block_codes() of the reference has them.
+// The block's scale and its reciprocal, as fit() of the reference has them.
 struct TernaryScale {
   float scale, inverse;
 };

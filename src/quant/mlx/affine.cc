@@ -173,13 +173,14 @@ HWY_NOINLINE void encode_unusual(const float* x, const Batch& batch, const RowPa
                                  const RowLayout& l, std::byte* const (&at)[3]) {
   for (size_t i = 0; i < batch.count; ++i)
     if (!(std::fabs(batch.scale[i]) >= kLeastScale && std::fabs(batch.scale[i]) <= kLargestScale))
-      spec::encode_group_ref(x + i * p.group_size, p.group_size, p, at[0] + i * l.block_bytes[0],
-                             at[1] + i * l.block_bytes[1], at[2] + i * l.block_bytes[2]);
+      spec::encode_ref({x + i * p.group_size, 1, p.group_size}, p,
+                       {at[0] + i * l.block_bytes[0], at[1] + i * l.block_bytes[1],
+                        at[2] + i * l.block_bytes[2]});
 }
 
 template <unsigned kBits>
 void encode_affine_bits(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
-  const RowLayout l = spec::layout(p);
+  const RowLayout l = layout_of(spec::kParts, p);
   const size_t n = p.group_size, groups = tile.n_rows * tile.k / n;
   HWY_ALIGN uint8_t codes[kBatch * kLargestGroup];
   Batch batches[2];
@@ -237,12 +238,12 @@ HWY_INLINE void decode_run(const std::byte* in, hn::Vec<AffineF> scale, hn::Vec<
 template <unsigned kBits>
 void decode_affine_bits(const RowPlanesView& in, size_t n_values, const RowParams& p, float* x) {
   const AffineF d;
-  const RowLayout l = spec::layout(p);
+  const RowLayout l = layout_of(spec::kParts, p);
   constexpr size_t kRunBytes = kAffineRun / 8 * kBits, kReadBytes = 2 * kBits + 16;
   const std::byte *codes = in[0], *const end = codes + n_values / kAffineRun * kRunBytes;
   for (size_t g = 0; g < n_values / p.group_size; ++g) {
-    const auto scale = hn::Set(d, spec::load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
-    const auto bias = hn::Set(d, spec::load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
+    const auto scale = hn::Set(d, load_float(in[1] + g * l.block_bytes[1], p.scale_dtype));
+    const auto bias = hn::Set(d, load_float(in[2] + g * l.block_bytes[2], p.scale_dtype));
     for (size_t i = 0; i < p.group_size; i += kAffineRun, codes += kRunBytes, x += kAffineRun) {
       if (HWY_LIKELY(kBits == 8 || end - codes >= static_cast<ptrdiff_t>(kReadBytes))) {
         decode_run<kBits>(codes, scale, bias, x);

@@ -20,35 +20,16 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/half.h"
 #include "quant/mlx/bits.h"
+#include "quant/parts.h"
 #include "quant/row_scheme.h"
+#include "quant/stored_float.h"
 
 namespace phiquant::quant::mlx_affine {
 
-inline RowLayout layout(const RowParams& p) {
-  const uint32_t scale_bytes = dtype_bits(p.scale_dtype) / 8;
-  return {p.group_size, {p.group_size * p.bits / 8, scale_bytes, scale_bytes}};
-}
-
-inline void store_float(float value, DType to, std::byte* out) {
-  if (to == DType::f32) {
-    std::memcpy(out, &value, sizeof(value));
-    return;
-  }
-  const uint16_t bits = to == DType::f16 ? f16_from_f32(value) : bf16_from_f32(value);
-  std::memcpy(out, &bits, sizeof(bits));
-}
-
-inline float load_float(const std::byte* in, DType from) {
-  if (from == DType::f32) {
-    float value;
-    std::memcpy(&value, in, sizeof(value));
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, in, sizeof(bits));
-  return from == DType::f16 ? f32_from_f16(bits) : f32_from_bf16(bits);
+inline BlockShape shape(const BlockSpec& s) {
+  const size_t n = s.params.block_size, scale_bytes = dtype_bits(s.scale_dtype) / 8;
+  return {n, n, 0, 1 << s.params.bits, {{{n * s.params.bits / 8}, {scale_bytes}, {scale_bytes}}}};
 }
 
 struct Affine {
@@ -69,47 +50,68 @@ inline uint8_t code_of(float x, const Affine& a, float max_code) {
   return code > 0 ? static_cast<uint8_t>(std::min(code, max_code)) : uint8_t{0};
 }
 
-// One group of n values.
-inline void encode_group_ref(const float* x, size_t n, const RowParams& p, std::byte* codes,
-                             std::byte* scale, std::byte* bias) {
-  const auto max_code = static_cast<float>((1u << p.bits) - 1);
-  float lo = x[0], hi = x[0];
-  for (size_t i = 1; i < n; ++i) {
-    lo = std::min(lo, x[i]);
-    hi = std::max(hi, x[i]);
-  }
-  const Affine a = affine_of(lo, hi, max_code);
-  std::fill_n(codes, n * p.bits / 8, std::byte{0});
-  for (size_t i = 0; i < n; ++i) {
-    const unsigned code = code_of(x[i], a, max_code);
-    for (unsigned b = 0; b < p.bits; ++b)
-      if (code >> b & 1) codes[(i * p.bits + b) / 8] |= std::byte(1u << ((i * p.bits + b) % 8));
-  }
-  store_float(a.scale, p.scale_dtype, scale);
-  store_float(a.bias, p.scale_dtype, bias);
+inline float max_code(const BlockSpec& s) { return static_cast<float>((1u << s.params.bits) - 1); }
+
+// by and from: scale and bias before they are rounded.
+inline void fit(std::span<const float> x, std::span<const float>, const BlockSpec& s, Grid& g) {
+  const Affine a = affine_of(*std::min_element(x.begin(), x.end()),
+                             *std::max_element(x.begin(), x.end()), max_code(s));
+  g.by[0] = a.scale;
+  g.from[0] = a.bias;
+  g.scale[0] = through_dtype(a.scale, s.scale_dtype);
+  g.offset[0] = through_dtype(a.bias, s.scale_dtype);
 }
+
+inline uint8_t round(float x, size_t, const Grid& g, const BlockSpec& s) {
+  return code_of(x, {g.by[0], g.from[0]}, max_code(s));
+}
+
+// Product and sum each round.
+inline float decode_code(uint8_t code, size_t, const Grid& g, const BlockSpec&) {
+  const float product = static_cast<float>(code) * g.scale[0];
+  return product + g.offset[0];
+}
+
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec& s,
+                 const Planes& out) {
+  const unsigned bits = s.params.bits;
+  std::fill_n(out[0], codes.size() * bits / 8, std::byte{0});
+  for (size_t i = 0; i < codes.size(); ++i)
+    for (unsigned b = 0; b < bits; ++b)
+      if (codes[i] >> b & 1) out[0][(i * bits + b) / 8] |= std::byte(1u << ((i * bits + b) % 8));
+  store_float(g.scale[0], s.scale_dtype, out[1]);
+  store_float(g.offset[0], s.scale_dtype, out[2]);
+}
+
+inline void unpack(const PlanesView& in, const BlockSpec& s, Grid& g, std::span<uint8_t> codes) {
+  const unsigned bits = s.params.bits;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    unsigned code = 0;
+    for (unsigned b = 0; b < bits; ++b)
+      code |= (std::to_integer<unsigned>(in[0][(i * bits + b) / 8]) >> ((i * bits + b) % 8) & 1)
+              << b;
+    codes[i] = static_cast<uint8_t>(code);
+  }
+  g.scale[0] = g.by[0] = load_float(in[1], s.scale_dtype);
+  g.offset[0] = g.from[0] = load_float(in[2], s.scale_dtype);
+}
+
+inline constexpr EncodingParts kParts = {
+    shape,
+    fit,
+    round,
+    decode_code,
+    pack,
+    unpack,
+    PeerRule::parts,
+    {1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8, 32 | 64 | 128, false, true}};
 
 inline void encode_ref(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
-  const RowLayout l = layout(p);
-  for (size_t g = 0; g < tile.n_rows * tile.k / p.group_size; ++g)
-    encode_group_ref(tile.x + g * p.group_size, p.group_size, p, out[0] + g * l.block_bytes[0],
-                     out[1] + g * l.block_bytes[1], out[2] + g * l.block_bytes[2]);
+  encode_rows_by_parts(kParts, tile, p, out);
 }
-
-// code * scale, rounded, + bias, rounded.
 inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams& p,
                        float* x) {
-  const RowLayout l = layout(p);
-  for (size_t i = 0; i < n_rows * k; ++i) {
-    const size_t group = i / p.group_size, at = i % p.group_size * p.bits;
-    const std::byte* codes = in[0] + group * l.block_bytes[0];
-    unsigned code = 0;
-    for (unsigned b = 0; b < p.bits; ++b)
-      code |= (std::to_integer<unsigned>(codes[(at + b) / 8]) >> ((at + b) % 8) & 1) << b;
-    const float product =
-        static_cast<float>(code) * load_float(in[1] + group * l.block_bytes[1], p.scale_dtype);
-    x[i] = product + load_float(in[2] + group * l.block_bytes[2], p.scale_dtype);
-  }
+  decode_rows_by_parts(kParts, in, n_rows * k, p, x);
 }
 
 // The same, fast.

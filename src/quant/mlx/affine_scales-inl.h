@@ -159,7 +159,7 @@ HWY_INLINE void store_floats(const float* values, size_t count, DType to, std::b
       hn::Store(hn::DemoteTo(d16, hn::Load(AffineF(), values + i)), d16, halves + i);
     std::memcpy(out, halves, count * sizeof(uint16_t));
 #else
-    for (size_t i = 0; i < count; ++i) mlx_affine::store_float(values[i], DType::f16, out + 2 * i);
+    for (size_t i = 0; i < count; ++i) store_float(values[i], DType::f16, out + 2 * i);
 #endif
   } else {
     const AffineU du;

@@ -80,7 +80,7 @@ void encode_fp(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
     const spec::Scale s = fast_scale_of(largest, kMode, p.scale_dtype);
     // Saturated or absent scales, where the reference's rounded distances decide.
     if (kMode == Mode::nvfp4 && !(largest < s.value * kLargestQuotient)) {
-      spec::encode_group_ref(kMode, x, p.scale_dtype, codes, out[1] + g);
+      spec::encode_ref<kMode>({x, 1, kGroup}, p, {codes, out[1] + g});
       continue;
     }
     out[1][g] = std::byte{s.code};

@@ -22,6 +22,7 @@
 
 #include "core/float8.h"
 #include "core/half.h"
+#include "quant/parts.h"
 #include "quant/row_scheme.h"
 
 namespace phiquant::quant::mlx_fp {
@@ -32,8 +33,9 @@ constexpr uint32_t group_size(Mode mode) { return mode == Mode::nvfp4 ? 16 : 32;
 constexpr unsigned code_bits(Mode mode) { return mode == Mode::mxfp8 ? 8 : 4; }
 
 template <Mode kMode>
-inline RowLayout layout(const RowParams&) {
-  return {group_size(kMode), {group_size(kMode) * code_bits(kMode) / 8, 1, 0}};
+inline BlockShape shape(const BlockSpec&) {
+  constexpr size_t n = group_size(kMode);
+  return {n, n, 0, 1 << code_bits(kMode), {{{n * code_bits(kMode) / 8}, {1}}}};
 }
 
 constexpr float kFp4Values[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
@@ -94,29 +96,6 @@ inline float largest_magnitude(const float* x, size_t n) {
   return largest;
 }
 
-inline void encode_group_ref(Mode mode, const float* x, DType dtype, std::byte* codes,
-                             std::byte* scale) {
-  const uint32_t n = group_size(mode);
-  const Scale s = scale_of(largest_magnitude(x, n), mode, dtype);
-  *scale = std::byte{s.code};
-  if (mode == Mode::mxfp8) {
-    for (uint32_t i = 0; i < n; ++i)
-      codes[i] = std::byte{e4m3_from_f32(round_to(x[i] / s.value, dtype))};
-    return;
-  }
-  for (uint32_t i = 0; i < n; i += 2)
-    codes[i / 2] =
-        std::byte(fp4_code(x[i], s.value, dtype) | fp4_code(x[i + 1], s.value, dtype) << 4);
-}
-
-template <Mode kMode>
-inline void encode_ref(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
-  constexpr uint32_t kGroup = group_size(kMode), kCodeBytes = kGroup * code_bits(kMode) / 8;
-  for (size_t g = 0; g < tile.n_rows * tile.k / kGroup; ++g)
-    encode_group_ref(kMode, tile.x + g * kGroup, p.scale_dtype, out[0] + g * kCodeBytes,
-                     out[1] + g);
-}
-
 inline float scale_value(Mode mode, std::byte code) {
   const auto c = std::to_integer<uint8_t>(code);
   if (mode == Mode::nvfp4) return f32_from_e4m3_number(c);
@@ -124,16 +103,60 @@ inline float scale_value(Mode mode, std::byte code) {
   return std::bit_cast<float>(c == 0 ? 1u << 22 : uint32_t{c} << 23);
 }
 
+// by: the scale that divides. A byte that wrapped stands for another.
 template <Mode kMode>
-inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams&,
-                       float* x) {
-  for (size_t i = 0; i < n_rows * k; ++i) {
-    const float scale = scale_value(kMode, in[1][i / group_size(kMode)]);
-    if (kMode == Mode::mxfp8)
-      x[i] = f32_from_e4m3_number(std::to_integer<uint8_t>(in[0][i])) * scale;
-    else
-      x[i] = kFp4Values[std::to_integer<unsigned>(in[0][i / 2]) >> (i % 2 * 4) & 15u] * scale;
+inline void fit(std::span<const float> x, std::span<const float>, const BlockSpec& spec, Grid& g) {
+  const Scale s = scale_of(largest_magnitude(x.data(), x.size()), kMode, spec.scale_dtype);
+  g.steps[0] = s.code;
+  g.by[0] = s.value;
+  g.scale[0] = scale_value(kMode, std::byte{s.code});
+}
+
+template <Mode kMode>
+inline uint8_t round(float x, size_t, const Grid& g, const BlockSpec& spec) {
+  if (kMode == Mode::mxfp8) return e4m3_from_f32(round_to(x / g.by[0], spec.scale_dtype));
+  return fp4_code(x, g.by[0], spec.scale_dtype);
+}
+
+template <Mode kMode>
+inline float decode_code(uint8_t code, size_t, const Grid& g, const BlockSpec&) {
+  return (kMode == Mode::mxfp8 ? f32_from_e4m3_number(code) : kFp4Values[code]) * g.scale[0];
+}
+
+template <Mode kMode>
+inline void pack(std::span<const uint8_t> codes, const Grid& g, const BlockSpec&,
+                 const Planes& out) {
+  constexpr size_t kPerByte = 8 / code_bits(kMode);
+  for (size_t i = 0; i < codes.size(); i += kPerByte)
+    out[0][i / kPerByte] =
+        kPerByte == 1 ? std::byte{codes[i]} : std::byte(codes[i] | codes[i + 1] << 4);
+  out[1][0] = static_cast<std::byte>(g.steps[0]);
+}
+
+template <Mode kMode>
+inline void unpack(const PlanesView& in, const BlockSpec&, Grid& g, std::span<uint8_t> codes) {
+  constexpr size_t kPerByte = 8 / code_bits(kMode);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const auto byte = std::to_integer<unsigned>(in[0][i / kPerByte]);
+    codes[i] = static_cast<uint8_t>(kPerByte == 1 ? byte : byte >> (i % 2 * 4) & 15u);
   }
+  g.steps[0] = std::to_integer<uint8_t>(in[1][0]);
+  g.scale[0] = g.by[0] = scale_value(kMode, in[1][0]);
+}
+
+template <Mode kMode>
+inline constexpr EncodingParts kParts = {shape<kMode>,       fit<kMode>,  round<kMode>,
+                                         decode_code<kMode>, pack<kMode>, unpack<kMode>,
+                                         PeerRule::parts};
+
+template <Mode kMode>
+inline void encode_ref(const RowTile& tile, const RowParams& p, const RowPlanes& out) {
+  encode_rows_by_parts(kParts<kMode>, tile, p, out);
+}
+template <Mode kMode>
+inline void decode_ref(const RowPlanesView& in, size_t n_rows, size_t k, const RowParams& p,
+                       float* x) {
+  decode_rows_by_parts(kParts<kMode>, in, n_rows * k, p, x);
 }
 
 // The same, fast.
