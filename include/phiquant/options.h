@@ -11,7 +11,9 @@
 
 namespace phiquant {
 
-enum class Precision : uint8_t { int4, int8, fp16, bf16, fp32 };
+// automatic: the one that the scheme has (GGUF, MLX); where it names none, the request is refused.
+enum class Precision : uint8_t { int4, int8, fp16, bf16, fp32, automatic };
+// Of all but automatic.
 constexpr std::string_view kPrecisionNames[] = {"int4", "int8", "fp16", "bf16", "fp32"};
 
 enum class Style : uint8_t { contrib, qdq };  // MatMulNBits or standard DequantizeLinear
@@ -39,7 +41,7 @@ struct SourceOptions {
 
 // What each weight is to become.
 struct Recipe {
-  Precision precision = Precision::int4;
+  Precision precision = Precision::automatic;
   std::string scheme;                  // empty: the precision's default in the output's format
   std::optional<uint32_t> block_size;  // empty: the scheme's default
   std::optional<bool> symmetric;       // empty: the scheme's default
@@ -62,7 +64,7 @@ struct OnnxSettings {
   Target target = Target::cpu;  // from checkpoints only
   Style style = Style::contrib;
   std::optional<int> accuracy_level;        // MatMulNBits attribute 0..4; empty: the target's
-  bool keep_io_types = true;                // fp16/bf16: graph inputs and outputs stay fp32
+  std::optional<bool> keep_io_types;        // fp16/bf16: inputs and outputs stay fp32; empty: yes
   std::vector<std::string> op_block_list;   // fp16/bf16: op types that stay fp32, beside the usual
   uint64_t external_data_threshold = 1024;  // tensors below stay inside model.onnx
   // Plain ONNX from checkpoints: the graph takes exactly that many tokens of one text; empty: any.

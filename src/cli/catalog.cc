@@ -7,6 +7,7 @@
 
 #include "cli/options.h"
 #include "core/nearest.h"
+#include "decide/integer_settings.h"
 #include "decide/mix_gguf.h"
 #include "decide/mix_mlx.h"
 #include "format/formats.h"

@@ -4,9 +4,11 @@
 #include <array>
 
 #include "cli/values.h"
+#include "decide/integer_settings.h"
 #include "decide/mix_gguf.h"
 #include "decide/mix_mlx.h"
 #include "format/formats.h"
+#include "format/legality.h"
 #include "quant/scheme.h"
 
 namespace phiquant::cli {
@@ -50,15 +52,14 @@ R set_table_bits(Invocation& q, S text) {
   return {};
 }
 
-R set_uniform(Invocation& q, S text) {
-  PHIQUANT_ASSIGN(const bool uniform, parse_flag(text));
-  q.quantize.recipe.protect = !uniform;
+R set_no_protect(Invocation& q, S text) {
+  PHIQUANT_ASSIGN(const bool no_protect, parse_flag(text));
+  q.quantize.recipe.protect = !no_protect;
   return {};
 }
 R set_precision(Invocation& q, S text) {
   const auto at = std::find(std::begin(kPrecisionNames), std::end(kPrecisionNames), text);
   q.quantize.recipe.precision = static_cast<Precision>(at - std::begin(kPrecisionNames));
-  q.precision_given = true;
   return {};
 }
 R set_format(Invocation& q, S text) {
@@ -105,17 +106,17 @@ R set_threads(Invocation& q, S text) {
 }
 R set_symmetric(Invocation& q, S text) {
   PHIQUANT_ASSIGN(q.symmetric_given, parse_flag(text));
+  // Of both, which settle() refuses, this one is named.
   if (q.symmetric_given) q.quantize.recipe.symmetric = true;
   return {};
 }
 R set_asymmetric(Invocation& q, S text) {
   PHIQUANT_ASSIGN(q.asymmetric_given, parse_flag(text));
-  if (q.asymmetric_given) q.quantize.recipe.symmetric = false;
+  if (q.asymmetric_given && !q.symmetric_given) q.quantize.recipe.symmetric = false;
   return {};
 }
 R set_keep_io_types(Invocation& q, S text) {
   PHIQUANT_ASSIGN(q.quantize.output.onnx.keep_io_types, parse_flag(text));
-  q.keep_io_types_given = true;
   return {};
 }
 R set_max_memory(Invocation& q, S text) {
@@ -169,29 +170,29 @@ constexpr Option kOptions[] = {
        q.quantize.output.path = text;
        return {};
      }},
-    {kOnQuantize, true, "--precision", 'p', Kind::choice, "P", "int4 int8 fp16 bf16 fp32", "",
+    {kOnQuantize, true, fields::kPrecision.flag, 'p', Kind::choice, "P", "int4 int8 fp16 bf16 fp32", "",
      "What to make: int4, int8, fp16, bf16 or fp32",
      "int4 and int8 quantize the weights of linear layers; fp16 and bf16 convert the whole graph; "
      "fp32 turns quantized "
      "and 16-bit models back into plain float.",
      set_precision},
-    {kOnQuantize, true, "--scheme", 0, Kind::scheme, "NAME", "", "by precision and style",
+    {kOnQuantize, true, fields::kScheme.flag, 0, Kind::scheme, "NAME", "", "by precision and style",
      "Exact quantization rule, see 'phiquant list'", "",
      [](Invocation& q, S text) -> R {
        q.quantize.recipe.scheme = text;
        return {};
      }},
-    {kOnQuantize, true, "--block-size", 0, Kind::value, "N", "", "32",
+    {kOnQuantize, true, fields::kBlockSize.flag, 0, Kind::value, "N", "", "32",
      "Values that share a scale: 16, 32, ... 256", "Smaller blocks are more accurate and larger.",
      set_block_size},
-    {kOnQuantize, false, "--symmetric", 0, Kind::flag, "", "", "the scheme's default",
+    {kOnQuantize, false, fields::kSymmetric.flag, 0, Kind::flag, "", "", "the scheme's default",
      "Codes without a zero point", "", set_symmetric},
-    {kOnQuantize, false, "--asymmetric", 0, Kind::flag, "", "", "",
+    {kOnQuantize, false, fields::kAsymmetric.flag, 0, Kind::flag, "", "", "",
      "Codes with a zero point per block", "", set_asymmetric},
-    {kOnQuantize, false, "--accuracy-level", 0, Kind::value, "N", "", "4",
+    {kOnQuantize, false, fields::kAccuracyLevel.flag, 0, Kind::value, "N", "", "4",
      "MatMulNBits arithmetic: 0 (unset) to 4 (int8)",
      "1 fp32, 2 fp16, 3 bf16, 4 int8 activations; 0 leaves the attribute out.", set_accuracy_level},
-    {kOnQuantize, true, "--style", 0, Kind::choice, "STYLE", "contrib qdq", "contrib",
+    {kOnQuantize, true, fields::kStyle.flag, 0, Kind::choice, "STYLE", "contrib qdq", "contrib",
      "Operators: contrib (MatMulNBits) or qdq (standard)",
      "contrib needs ONNX Runtime; qdq uses DequantizeLinear, for runtimes with standard operators "
      "only (int4: opset "
@@ -200,53 +201,53 @@ constexpr Option kOptions[] = {
        q.quantize.output.onnx.style = text == "qdq" ? Style::qdq : Style::contrib;
        return {};
      }},
-    {kOnQuantize, true, "--search", 0, Kind::flag, "", "", "",
+    {kOnQuantize, true, fields::kSearch.flag, 0, Kind::flag, "", "", "",
      "Search better scales (slower, data-free)",
      "Weighted least squares over candidate scales of each block.",
      set_quantize_flag<&Request::recipe, &Recipe::search>},
-    {kOnQuantize, false, "--uniform", 0, Kind::flag, "", "", "",
+    {kOnQuantize, false, fields::kNoProtect.flag, 0, Kind::flag, "", "", "",
      "int4: quantize lm_head to int4 too",
      "By default lm_head gets 8 bits, because 4 bits there ruin some Phi models.",
-     set_uniform},
-    {kOnQuantize, true, "--target", 0, Kind::choice, "EP", "cpu cuda dml webgpu qnn", "cpu",
+     set_no_protect, "--uniform"},
+    {kOnQuantize, true, fields::kTarget.flag, 0, Kind::choice, "EP", "cpu cuda dml webgpu qnn", "cpu",
      "Checkpoints: where the graph is to run",
      "The execution provider of ONNX Runtime. cpu: int4, int8, fp32; cuda: int4, int8, fp16, bf16, "
      "fp32; dml and webgpu: int4, fp16; qnn: int4, fp16 as a plain model of fixed shape, with "
      "--sequence-length.",
      set_target},
-    {kOnQuantize, false, "--sequence-length", 0, Kind::value, "N", "", "any",
+    {kOnQuantize, false, fields::kSequenceLength.flag, 0, Kind::value, "N", "", "any",
      "Checkpoints: fix the shapes of a plain ONNX model",
      "For --format onnx and --target qnn: the graph takes one text of exactly N tokens; shorter "
      "ones are filled up behind their end. Rotary tables and the mask become constants.",
      set_sequence_length},
-    {kOnQuantize, false, "--recipe", 0, Kind::choice, "NAME", "default builder", "default",
+    {kOnQuantize, false, fields::kRecipe.flag, 0, Kind::choice, "NAME", "default builder", "default",
      "Checkpoints: our defaults, or the model builder's",
-     "builder makes what ONNX Runtime GenAI's model builder makes with the same options: uniform "
-     "int4, tied embeddings "
+     "builder makes what ONNX Runtime GenAI's model builder makes with the same options: int4 "
+     "for all layers, tied embeddings "
      "quantized.",
      [](Invocation& q, S text) -> R {
        q.quantize.recipe.defaults = text == "builder" ? Defaults::builder : Defaults::ours;
        return {};
      }},
-    {kOnQuantize, true, "--format", 0, Kind::format, "FORMAT", "", "genai for checkpoints",
+    {kOnQuantize, true, fields::kFormat.flag, 0, Kind::format, "FORMAT", "", "genai for checkpoints",
      "Checkpoints: what to write, see 'phiquant list'",
      "genai: for ONNX Runtime GenAI; gguf: for llama.cpp; mlx: a folder for MLX. onnx writes "
      "standard operators from "
      "input_ids to logits, without a cache; with --style qdq for every runtime. A GGUF file "
      "becomes another one, or any of these.",
      set_format},
-    {kOnQuantize, false, "--mixed-layers", 0, Kind::flag, "", "", "",
+    {kOnQuantize, false, fields::kMixedLayers.flag, 0, Kind::flag, "", "", "",
      "Checkpoints, int4: 8 bits for sensitive layers",
      "The qkv and down projections of the first and last eighth of the layers and of every third "
      "between.",
      set_quantize_flag<&Request::recipe, &Recipe::mixed_layers>},
-    {kOnQuantize, false, "--text-only", 0, Kind::flag, "", "", "",
+    {kOnQuantize, false, fields::kTextOnly.flag, 0, Kind::flag, "", "", "",
      "Checkpoints: take the text part of a multimodal model", "",
      set_quantize_flag<&Request::source, &SourceOptions::text_only>},
-    {kOnQuantize, false, "--merge-lora", 0, Kind::choice, "NAME", "none vision speech", "none",
+    {kOnQuantize, false, fields::kMergeLora.flag, 0, Kind::choice, "NAME", "none vision speech", "none",
      "Checkpoints: adapter to merge into the weights", "For Phi-4-multimodal, with --text-only.",
      set_merge_lora},
-    {kOnQuantize, false, "--imatrix", 0, Kind::path, "FILE", "", "",
+    {kOnQuantize, false, fields::kImatrix.flag, 0, Kind::path, "FILE", "", "",
      "GGUF: importance of columns, from llama-imatrix",
      "Its GGUF and its older format are read. Every scheme with codes of its own uses it, except "
      "q8_0.",
@@ -254,43 +255,43 @@ constexpr Option kOptions[] = {
        q.quantize.recipe.imatrix = text;
        return {};
      }},
-    {kOnQuantize, false, "--tensor-type", 0, Kind::list, "GLOB=TYPE", "", "by the scheme",
+    {kOnQuantize, false, fields::kTensorType.flag, 0, Kind::list, "GLOB=TYPE", "", "by the scheme",
      "GGUF: type of the tensors whose name matches",
      "Names as GGUF has them: blk.0.ffn_down.weight. May be given many times; the first match "
      "wins.",
      append<&Request::recipe, &Recipe::tensor_types>},
-    {kOnQuantize, false, "--token-embedding-type", 0, Kind::value, "TYPE", "", "by the scheme",
+    {kOnQuantize, false, fields::kTokenEmbeddingType.flag, 0, Kind::value, "TYPE", "", "by the scheme",
      "GGUF: type of token_embd.weight", "", set_text<&Request::recipe, &Recipe::token_embedding_type>},
-    {kOnQuantize, false, "--output-tensor-type", 0, Kind::value, "TYPE", "", "by the scheme",
+    {kOnQuantize, false, fields::kOutputTensorType.flag, 0, Kind::value, "TYPE", "", "by the scheme",
      "GGUF: type of output.weight", "Of token_embd.weight where there is no output.weight.",
      set_text<&Request::recipe, &Recipe::output_tensor_type>},
-    {kOnQuantize, false, "--pure", 0, Kind::flag, "", "", "",
+    {kOnQuantize, false, fields::kPure.flag, 0, Kind::flag, "", "", "",
      "GGUF: every weight gets the scheme's base type", "As llama-quantize --pure.",
      set_quantize_flag<&Request::recipe, &Recipe::pure>},
-    {kOnQuantize, false, "--via-f16", 0, Kind::flag, "", "", "", "GGUF: round weights to f16 first",
+    {kOnQuantize, false, fields::kViaF16.flag, 0, Kind::flag, "", "", "", "GGUF: round weights to f16 first",
      "The bytes are then those of a conversion through an F16 file; without it weights are "
      "quantized as they are stored, which is closer.",
      set_quantize_flag<&Request::output, &OutputSpec::gguf, &GgufSettings::via_f16>},
-    {kOnQuantize, false, "--context", 0, Kind::value, "TOKENS", "", "",
+    {kOnQuantize, false, fields::kContext.flag, 0, Kind::value, "TOKENS", "", "",
      "MLX: the most tokens it will be used with",
      "mlx_lm uses the long rope factors of Phi-3.5 and Phi-4-mini at every length. Where TOKENS is "
      "not above the original length, the short ones, which are right there, stand in their place.",
      set_context},
-    {kOnQuantize, false, "--include", 0, Kind::list, "GLOB", "", "everything that can be quantized",
+    {kOnQuantize, false, fields::kInclude.flag, 0, Kind::list, "GLOB", "", "everything that can be quantized",
      "Only nodes or tensors whose name matches",
      "* stands for any text, ? for one character. May be given many times. A glob that matches "
      "nothing is an error.",
      append<&Request::recipe, &Recipe::include>},
-    {kOnQuantize, true, "--exclude", 0, Kind::list, "GLOB", "", "",
+    {kOnQuantize, true, fields::kExclude.flag, 0, Kind::list, "GLOB", "", "",
      "Leave matching nodes or tensors as they are", "May be given many times; wins over --include.",
      append<&Request::recipe, &Recipe::exclude>},
-    {kOnQuantize, false, "--embeddings", 0, Kind::choice, "BITS", "keep int8 int4", "keep",
+    {kOnQuantize, false, fields::kEmbeddings.flag, 0, Kind::choice, "BITS", "keep int8 int4", "keep",
      "Embedding tables: keep, int8 or int4", "", set_table_bits<&Request::recipe, &Recipe::embeddings>},
-    {kOnQuantize, false, "--lm-head", 0, Kind::choice, "BITS", "keep int8 int4", "int8 under int4",
+    {kOnQuantize, false, fields::kLmHead.flag, 0, Kind::choice, "BITS", "keep int8 int4", "int8 under int4",
      "The last linear layer: keep, int8 or int4", "", set_table_bits<&Request::recipe, &Recipe::lm_head>},
-    {kOnQuantize, false, "--keep-io-types", 0, Kind::toggle, "", "", "yes",
+    {kOnQuantize, false, fields::kKeepIoTypes.flag, 0, Kind::toggle, "", "", "yes",
      "fp16, bf16: graph inputs and outputs stay fp32", "", set_keep_io_types},
-    {kOnQuantize, false, "--op-block-list", 0, Kind::list, "OP,...", "", "",
+    {kOnQuantize, false, fields::kOpBlockList.flag, 0, Kind::list, "OP,...", "", "",
      "fp16, bf16: more op types that stay fp32",
      "Added to the built-in list. May be given many times.", set_op_block_list},
     {kOnQuantize, false, "--strict", 0, Kind::flag, "", "", "",

@@ -1,6 +1,7 @@
 // The one table of commands and options. Parsing, -h, --help, shell completions and the man page
 // all read it, so that none of them can go stale. To add an option, add a row to kOptions in
-// options.cc.
+// options.cc; where it is about a field of Request, its name comes from format/legality.h, whose
+// rules say what it goes with.
 #pragma once
 
 #include <span>
@@ -50,6 +51,7 @@ struct Option {
   std::string_view help;          // one line
   std::string_view details;       // further sentences for --help and the man page; may be empty
   Setter set;
+  std::string_view alias = "";  // an older spelling that works and that nothing shows
 };
 
 struct VerbInfo {
@@ -77,16 +79,6 @@ std::vector<std::string> choices_of(const Option& option);
 
 // "--[no-]progress", "-o, --output OUT": as help shows it.
 std::string option_syntax(const Option& option);
-
-// A scheme that is not a row of block_schemes(): a whole-tensor rule that the graph rewriter
-// applies.
-struct GraphScheme {
-  std::string_view name;
-  Precision precision;
-  std::string_view summary;
-};
-std::span<const GraphScheme> graph_schemes();
-const GraphScheme* find_graph_scheme(std::string_view name);  // nullptr: none of that name
 
 struct ExitCode {
   int code;

@@ -8,10 +8,9 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
-#include "cli/check_gguf.h"
-#include "cli/check_mlx.h"
 #include "cli/options.h"
 #include "core/nearest.h"
+#include "format/legality.h"
 
 namespace phiquant::cli {
 namespace {
@@ -29,6 +28,7 @@ std::string cli11_name(const Option& option) {
   std::string name;
   if (option.short_name) name = std::string("-") + option.short_name + ",";
   name += option.name;
+  if (!option.alias.empty()) name.append(",").append(option.alias);
   if (option.kind == Kind::toggle) name.append(",!--no-").append(option.name.substr(2));
   return name;
 }
@@ -46,7 +46,7 @@ std::vector<std::string> spellings(std::span<const Option* const> rows) {
 
 const Option* find_row(std::span<const Option* const> rows, std::string_view word) {
   for (const Option* option : rows) {
-    if (word == option->name) return option;
+    if (word == option->name || (!option->alias.empty() && word == option->alias)) return option;
     if (option->short_name && word.size() == 2 && word[0] == '-' && word[1] == option->short_name)
       return option;
   }
@@ -190,10 +190,12 @@ Result<Invocation> parse_command_line(std::span<const std::string> arguments) {
   PHIQUANT_TRY(read_options(request, arguments.subspan(1), options_of(verb->bit), verb->name));
   if (request.help != HelpMode::none) return request;
   PHIQUANT_TRY(check_operands(request));
-  settle_gguf(request);
-  settle_mlx(request);
   PHIQUANT_TRY(check_request(request));
-  if (verb->verb == Verb::quantize) request.quantize.source.path = request.operands[0];
+  if (verb->verb == Verb::quantize) {
+    request.quantize.source.path = request.operands[0];
+    const bool both = request.symmetric_given && request.asymmetric_given;
+    PHIQUANT_ASSIGN(request.quantize, settle(std::move(request.quantize), both));
+  }
   return request;
 }
 

@@ -12,11 +12,12 @@ namespace phiquant::cli {
 
 // `arguments` without the program's name. All errors are usage errors: unknown command or option
 // (with the nearest known one), missing or wrong value, missing or superfluous file, combinations
-// that cannot work (see check_request). A request for help, --version or --generate is returned
+// that cannot work. A request for help, --version or --generate is returned
 // before anything else is checked.
 Result<Invocation> parse_command_line(std::span<const std::string> arguments);
 
-// The rules that concern several options at once; each message names the pair and what to change.
+// What only a command line can get wrong; what does not go together is refused by the library
+// (format/legality.h).
 Result<void> check_request(const Invocation& request);
 
 }  // namespace phiquant::cli

@@ -21,11 +21,9 @@ struct Invocation {
   Verb verb = Verb::none;
   std::vector<std::string> operands;  // IN; FILE; A B
 
-  // quantize. `quantize.recipe.precision` is valid only where `precision_given`.
+  // quantize; settled (format/legality.h) once the command line is parsed.
   Request quantize;
-  bool precision_given = false;
   bool symmetric_given = false, asymmetric_given = false;
-  bool keep_io_types_given = false;
   std::filesystem::path report;  // empty: none
 
   // compare

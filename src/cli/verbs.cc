@@ -1,4 +1,4 @@
-// Commands, whole-graph schemes and exit codes: the other tables of options.h; and how an option is
+// Commands and exit codes: the other tables of options.h; and how an option is
 // shown.
 #include <algorithm>
 #include <iterator>
@@ -46,17 +46,6 @@ constexpr VerbInfo kVerbs[] = {
      "phiquant list\nphiquant list --json"},
 };
 
-constexpr GraphScheme kGraphSchemes[] = {
-    {"qdq_channel", Precision::int8, "8 bits, one scale per output channel, DequantizeLinear"},
-    {"qdq_tensor", Precision::int8, "8 bits, one scale per tensor, DequantizeLinear"},
-    {"dynamic", Precision::int8,
-     "8-bit activations too, as quantize_dynamic: one weight scale per tensor"},
-    {"dynamic_channel", Precision::int8, "the same, one weight scale per output channel"},
-    {"fp16", Precision::fp16, "whole graph in float16"},
-    {"bf16", Precision::bf16, "whole graph in bfloat16"},
-    {"fp32", Precision::fp32, "whole graph in float32, quantized weights decoded"},
-};
-
 constexpr ExitCode kExitCodes[] = {
     {0, "done"},
     {1, "a file could not be read or written, or the disk is full"},
@@ -70,7 +59,6 @@ constexpr ExitCode kExitCodes[] = {
 }  // namespace
 
 std::span<const VerbInfo> verbs() { return kVerbs; }
-std::span<const GraphScheme> graph_schemes() { return kGraphSchemes; }
 std::span<const ExitCode> exit_codes() { return kExitCodes; }
 
 const VerbInfo& verb_info(Verb verb) {
@@ -81,12 +69,6 @@ const VerbInfo& verb_info(Verb verb) {
 const VerbInfo* find_verb(std::string_view name) {
   for (const VerbInfo& verb : kVerbs)
     if (verb.name == name) return &verb;
-  return nullptr;
-}
-
-const GraphScheme* find_graph_scheme(std::string_view name) {
-  for (const GraphScheme& scheme : kGraphSchemes)
-    if (scheme.name == name) return &scheme;
   return nullptr;
 }
 

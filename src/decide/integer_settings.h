@@ -2,7 +2,9 @@
 // the user left open.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "phiquant/error.h"
@@ -11,14 +13,20 @@
 
 namespace phiquant {
 
-// Schemes that are no block scheme: rules for --scheme beside block_schemes().
-struct Int8Scheme {
-  const char* name;
-  const char* summary;
-  Layout layout;  // qdq_int8 or dynamic
-  bool per_channel;
+// A scheme of ONNX graphs that is no row of block_schemes(): a rule for whole tensors.
+struct GraphScheme {
+  std::string_view name;
+  Precision precision;
+  std::string_view summary;  // one line for `phiquant list`
+  // Of int8: qdq_int8 or dynamic, and whether each output channel has a scale.
+  Layout layout = Layout::qdq_int8;
+  bool per_channel = false;
 };
-std::span<const Int8Scheme> int8_schemes();
+std::span<const GraphScheme> graph_schemes();
+const GraphScheme* find_graph_scheme(std::string_view name);  // nullptr: none of that name
+
+// The scheme of matrices: the recipe's, else the style's default.
+std::string scheme_of(const Recipe& recipe, const OnnxSettings& onnx);
 
 struct IntegerSettings {
   Style style = Style::contrib;
@@ -34,8 +42,8 @@ struct IntegerSettings {
   bool in_blocks() const { return kernel != nullptr; }
 };
 
-// `accuracy_level`: of MatMulNBits where the request has none. Errors: usage, for unknown names and
-// pairs that do not go together, naming the legal values.
+// `accuracy_level`: of MatMulNBits where the request has none. Errors: usage, for values out of
+// range; what does not go together is refused before (format/legality.h).
 Result<IntegerSettings> integer_settings(const Recipe& recipe, const OnnxSettings& onnx,
                                          int accuracy_level = 4);
 

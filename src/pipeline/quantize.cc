@@ -9,6 +9,7 @@
 #include "core/overload.h"
 #include "decide/decide.h"
 #include "format/formats.h"
+#include "format/legality.h"
 #include "format/side_files.h"
 #include "model/gguf/checkpoint.h"
 #include "model/readers.h"
@@ -49,6 +50,7 @@ Result<Plan> plan_model(Checkpoint& checkpoint, const Format& format, const Requ
     return std::any_of(made.files.begin(), made.files.end(),
                        [&](const TokenizerFile& file) { return sidecar.filename() == file.name; });
   });
+  PHIQUANT_TRY(check_legality(request, Input::checkpoint, format.format));
   PHIQUANT_ASSIGN(Plan plan, plan_draft(format.from_checkpoint(checkpoint, request, evidence),
                                         request, evidence));
   keep_stored_codes(plan);
@@ -76,15 +78,8 @@ Result<void> read_evidence(const Recipe& recipe, Evidence& evidence) {
 Result<Plan> plan_of(const Request& request, Evidence& evidence) {
   const Reader& reader = reader_of(request.source.path);
   const OutputSpec& output = request.output;
-  if (reader.kind == ModelKind::onnx &&
-      (output.onnx.target != Target::cpu || request.recipe.defaults != Defaults::ours ||
-       (output.format != OutputFormat::automatic && output.format != OutputFormat::onnx) ||
-       request.recipe.mixed_layers || request.source.text_only || output.onnx.sequence_length ||
-       request.source.merge_lora != MergeLora::none))
-    return Error{Errc::usage, fmt::format("{}: --target, --recipe, --format, --mixed-layers, "
-                                          "--sequence-length, --text-only and --merge-lora are for "
-                                          "checkpoint folders (with config.json and safetensors)",
-                                          request.source.path.string())};
+  if (reader.kind == ModelKind::onnx)
+    PHIQUANT_TRY(check_legality(request, Input::onnx, output.format));
   PHIQUANT_ASSIGN(Model model, reader.open(request.source));
   PHIQUANT_TRY(refuse_input_as_output(files_of(model), output.path));
   const Result<void> read = read_evidence(request.recipe, evidence);
@@ -198,7 +193,8 @@ Result<Attempt> attempt(const Request& options, Plan plan, const ExecuteOptions&
 
 }  // namespace
 
-Result<QuantizeReport> quantize(const Request& options, const Progress& progress) {
+Result<QuantizeReport> quantize(const Request& request, const Progress& progress) {
+  PHIQUANT_ASSIGN(const Request options, settle(request));
   const auto start = std::chrono::steady_clock::now();
   const ExecuteOptions execution{options.run.threads, options.run.max_memory_bytes,
                                  options.run.measure_error};
@@ -229,7 +225,8 @@ Result<QuantizeReport> quantize(const Request& options, const Progress& progress
   PHIQUANT_TRY(judge_casts(done.plan, done.result, options, warnings));
   if (progress.step) progress.step("committing");
   QuantizeReport report = start_report(done.plan, options, execution);
-  if (cancelled()) return Error{Errc::cancelled, "interrupted; the output was not touched"};
+  if (cancelled())
+    return Error{Errc::cancelled, "interrupted; the output was not touched"};
   PHIQUANT_TRY(done.output->commit());
 
   report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());

@@ -204,7 +204,7 @@ class Input(unittest.TestCase):
                                            ("q8_0", "int8", ())):
             source = convert("phi3-tiny", "--scheme", scheme, "--pure", *options)
             report = support.scratch("report.json")
-            out = support.quantize(source, "--format", "genai", "-p", precision, "--uniform" if precision == "int4" else
+            out = support.quantize(source, "--format", "genai", "-p", precision, "--no-protect" if precision == "int4" else
                                    "--no-measure-error", "--report", report)
             rows = json.loads(report.read_text())["tensors"]
             kept = [row for row in rows if row["reason"] == f"codes of {scheme} kept"]

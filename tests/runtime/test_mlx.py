@@ -113,11 +113,11 @@ class Bytes(unittest.TestCase):
             for checkpoint in ("phi3-tiny", "phimoe-tiny"):
                 with self.subTest(scheme=scheme, checkpoint=checkpoint):
                     want = converted_by_mlx(checkpoint, quantize=True, **options)
-                    self.assertEqual(tensors_of(convert(checkpoint, "--scheme", scheme, "--uniform")), tensors_of(want))
+                    self.assertEqual(tensors_of(convert(checkpoint, "--scheme", scheme, "--no-protect")), tensors_of(want))
         for group in (32, 128):
             with self.subTest(group=group):
                 want = converted_by_mlx("phi4-tiny", quantize=True, q_bits=3, q_group_size=group)
-                ours = convert("phi4-tiny", "--scheme", "affine3", "--uniform", "--block-size", str(group))
+                ours = convert("phi4-tiny", "--scheme", "affine3", "--no-protect", "--block-size", str(group))
                 self.assertEqual(tensors_of(ours), tensors_of(want))
 
     def test_floats_are_those_of_mlx_lm(self):
@@ -189,7 +189,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(count, 13)
 
     def test_tokenizer_loads(self):
-        _, tokenizer = load(str(convert("phi3-tiny", "--precision", "int4", "--uniform")))
+        _, tokenizer = load(str(convert("phi3-tiny", "--precision", "int4", "--no-protect")))
         want = next(w for c, n, w in references() if (c, n) == ("phi3-tiny", "q4-g64"))
         self.assertEqual(tokenizer.encode("And it came to pass", add_special_tokens=False), want["prompt"])
 

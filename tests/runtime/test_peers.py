@@ -75,7 +75,7 @@ class Blocks(PeerCase):
 
     def check(self, source, make_peer, *options):
         peer = make_peer(source)
-        ours = support.quantize(source, *(["--uniform"] if "int4" in options else []), *options)
+        ours = support.quantize(source, *(["--no-protect"] if "int4" in options else []), *options)
         self.assert_same_nodes(support.load(ours), peer)
         return ours, peer
 
@@ -109,7 +109,7 @@ class Blocks(PeerCase):
     def test_example_hqq(self):
         """Recorded with PyTorch (tests/data/golden/make_hqq.py), which these tests do without."""
         wanted = json.loads((support.ROOT / "tests/data/golden/hqq_example.json").read_text())
-        model = support.load(support.quantize(support.FP32, "-p", "int4", "--scheme", "hqq", "--uniform"))
+        model = support.load(support.quantize(support.FP32, "-p", "int4", "--scheme", "hqq", "--no-protect"))
         found = {t.name: hashlib.sha256(numpy_helper.to_array(t).tobytes()).hexdigest()[:16] for t in model.graph.initializer}
         self.assertEqual(len(wanted), 17 * 3)
         self.assertEqual({name: found.get(name) for name in wanted}, wanted)

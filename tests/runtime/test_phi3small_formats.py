@@ -69,7 +69,7 @@ class Mlx(unittest.TestCase):
                 wanted = support.scratch("mlx")
                 with contextlib.redirect_stdout(io.StringIO()):
                     mlx_convert(str(source), str(wanted), **theirs)
-                got = convert("8k", "--format", "mlx", *ours, *(() if ours[1] == "fp16" else ("--uniform",)))
+                got = convert("8k", "--format", "mlx", *ours, *(() if ours[1] == "fp16" else ("--no-protect",)))
                 self.assertEqual(test_mlx.tensors_of(got), test_mlx.tensors_of(wanted))
                 config = test_mlx.without_groups(test_mlx.config_of(wanted))
                 del config["auto_map"]  # of Python code that is not in the folder

@@ -139,7 +139,7 @@ class InTheRuntime(unittest.TestCase):
 
     def test_lm_head_protection_helps(self):
         protected = support.cached(support.FP32, ("-p", "int4"))
-        uniform = support.cached(support.FP32, ("-p", "int4", "--uniform"))
+        uniform = support.cached(support.FP32, ("-p", "int4", "--no-protect"))
         bits = [support.attributes(n)["bits"] for n in support.Graph(support.load(protected)).quantized_nodes()]
         self.assertEqual(sorted(bits), [4] * 16 + [8])
         self.assertLess(support.score(protected, TOKENS)["kl"], support.score(uniform, TOKENS)["kl"])

@@ -46,10 +46,10 @@ def default(bits, symmetric):
 
 # Name, phiquant's options, the peer's program, CPU ratio to reach.
 CASES = [
-    ("int4", ["-p", "int4", "--uniform"], default(4, True), 15),
-    ("int4-asymmetric", ["-p", "int4", "--uniform", "--asymmetric"], default(4, False), 15),
+    ("int4", ["-p", "int4", "--no-protect"], default(4, True), 15),
+    ("int4-asymmetric", ["-p", "int4", "--no-protect", "--asymmetric"], default(4, False), 15),
     ("int8", ["-p", "int8"], default(8, True), 15),
-    ("k_quant", ["-p", "int4", "--uniform", "--scheme", "k_quant"],
+    ("k_quant", ["-p", "int4", "--no-protect", "--scheme", "k_quant"],
      NBITS.format(symmetric=False, config="KQuantWeightOnlyQuantConfig()"), 30),
     ("fp16", ["-p", "fp16"], FP16, 30),
     ("dynamic", ["-p", "int8", "--scheme", "dynamic_channel"], DYNAMIC, 30),

@@ -53,7 +53,7 @@ def main():
             ours = []
             for _ in range(args.repeat):
                 run.warm(args.checkpoint)
-                command = run.phiquant_command(args, args.checkpoint, ["--format", "mlx", "--uniform", *options])
+                command = run.phiquant_command(args, args.checkpoint, ["--format", "mlx", "--no-protect", *options])
                 ours.append(run.run_once(command, scratch))
             cost = run.best([c for c, _ in ours])
             run.row(name, "phiquant", cost, ours[0][1])

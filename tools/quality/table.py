@@ -17,7 +17,7 @@ import numpy as np
 import perplexity
 
 ROOT = perplexity.ROOT
-INT4 = ["-p", "int4", "--uniform"]
+INT4 = ["-p", "int4", "--no-protect"]
 ROWS = {
     "fp32": ["-p", "fp32"],
     "fp16": ["-p", "fp16"],

@@ -14,33 +14,6 @@ using namespace format;
 
 bool is_integer(Precision p) { return p == Precision::int4 || p == Precision::int8; }
 
-Result<void> check_options(const Request& r) {
-  const TargetInfo& target = target_info(r.output.onnx.target);
-  if (target.fixed_shapes) {
-    PHIQUANT_TRY(check_target(target.target, r.recipe.precision));
-    return Error{
-        Errc::usage,
-        fmt::format(
-            "--target {}: ONNX Runtime GenAI runs there from binaries that Qualcomm's tools "
-            "compile, with activations quantized by calibration data (leave out --format "
-            "for a plain model of fixed shape)",
-            target.name)};
-  }
-  if (r.output.onnx.sequence_length)
-    return Error{Errc::usage,
-                 "--sequence-length: a GenAI model takes texts of any length (only for --format "
-                 "onnx and --target qnn)"};
-  PHIQUANT_TRY(check_target(target.target, r.recipe.precision));
-  if (r.output.path.extension() == ".onnx")
-    return Error{Errc::usage,
-                 fmt::format("{}: a GenAI model is a folder, not one .onnx file (give a folder as "
-                             "output, or --format onnx)",
-                             r.output.path.string())};
-  if (r.recipe.mixed_layers && r.recipe.precision != Precision::int4)
-    return Error{Errc::usage, "--mixed-layers: only for --precision int4 (leave it out)"};
-  return {};
-}
-
 // Whether com.microsoft::QMoE takes the experts as the request wants them: symmetric codes in
 // blocks that divide every row.
 bool stacks_experts(const Decoder& d, const Request& r) {
@@ -100,7 +73,6 @@ void add_warnings(Plan& plan, const Request& r, bool has_stacks) {
 
 Result<Draft> draft_genai(const Checkpoint& checkpoint, const Request& request,
                           const Evidence& evidence) {
-  PHIQUANT_TRY(check_options(request));
   PHIQUANT_TRY(check_sparse_target(checkpoint, request));
   const TargetInfo& target = target_info(request.output.onnx.target);
   const bool stacks = checkpoint.decoder.moe && stacks_experts(checkpoint.decoder, request);

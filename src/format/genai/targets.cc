@@ -56,7 +56,7 @@ constexpr TargetInfo kTargets[] = {
 std::string precisions_of(const TargetInfo& target) {
   std::string text;
   for (size_t p = 0; p < std::size(kPrecisionNames); ++p)
-    if (target.precisions & (1u << p))
+    if (runs(target, static_cast<Precision>(p)))
       text += fmt::format("{}{}", text.empty() ? "" : ", ", kPrecisionNames[p]);
   return text;
 }
@@ -67,15 +67,15 @@ std::span<const TargetInfo> targets() { return kTargets; }
 
 const TargetInfo& target_info(Target target) { return kTargets[static_cast<size_t>(target)]; }
 
-Result<void> check_target(Target target, Precision precision) {
-  if (target_info(target).precisions & (1u << static_cast<unsigned>(precision))) return {};
-  std::string legal;
+bool runs(const TargetInfo& target, Precision precision) {
+  return target.precisions & (1u << static_cast<unsigned>(precision));
+}
+
+std::string legal_pairs() {
+  std::string text;
   for (const TargetInfo& t : kTargets)
-    legal += fmt::format("{}{}: {}", legal.empty() ? "" : "; ", t.name, precisions_of(t));
-  return Error{Errc::usage,
-               fmt::format("--target {} --precision {}: no runtime loads that (legal pairs are {})",
-                           target_info(target).name,
-                           kPrecisionNames[static_cast<size_t>(precision)], legal)};
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", t.name, precisions_of(t));
+  return text;
 }
 
 DType io_dtype(const TargetInfo& target, Precision precision) {
@@ -88,6 +88,7 @@ DType io_dtype(const TargetInfo& target, Precision precision) {
     case Precision::bf16:
       return DType::bf16;
     case Precision::fp32:
+    case Precision::automatic:
       break;
   }
   return DType::f32;

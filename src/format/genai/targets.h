@@ -5,7 +5,6 @@
 #include <string>
 
 #include "core/tensor.h"
-#include "phiquant/error.h"
 #include "phiquant/options.h"
 
 namespace phiquant::format {
@@ -30,8 +29,10 @@ struct TargetInfo {
 std::span<const TargetInfo> targets();
 const TargetInfo& target_info(Target target);
 
-// Errors: usage, where no runtime of the target loads the precision; lists the legal pairs.
-Result<void> check_target(Target target, Precision precision);
+// Whether a runtime of the target loads the precision.
+bool runs(const TargetInfo& target, Precision precision);
+// "cpu: int4, int8, fp32; cuda: ..."
+std::string legal_pairs();
 
 // Type of activations: float32 where the target computes in it, else its 16-bit float.
 DType io_dtype(const TargetInfo& target, Precision precision);

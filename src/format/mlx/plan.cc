@@ -26,35 +26,10 @@ Result<void> check(const Checkpoint& c, const Request& o) {
                  fmt::format("{}: {} heads of {} are not the hidden size {}, which mlx_lm takes "
                              "them for",
                              c.folder.string(), d.n_heads, d.head_size, d.hidden)};
-  for (const char* extension : {".safetensors", ".gguf", ".onnx"})
-    if (o.output.path.extension() == extension)
-      return Error{Errc::usage,
-                   fmt::format("{}: an MLX model is a folder, not one file (give a folder)",
-                               o.output.path.string())};
   PHIQUANT_TRY(check_mlx_class(c));
   if (o.output.mlx.context && *o.output.mlx.context > d.context)
     return Error{Errc::usage, fmt::format("--context {}: the model has a context of {}",
                                           *o.output.mlx.context, d.context)};
-  return {};
-}
-
-Result<void> check_options(const Request& o) {
-  const std::pair<bool, const char*> meaningless[] = {
-      {o.output.onnx.target != Target::cpu, "--target"},
-      {o.output.onnx.style == Style::qdq, "--style qdq"},
-      {o.recipe.search, "--search"},
-      {o.recipe.symmetric.has_value(), "--symmetric and --asymmetric"},
-      {o.output.onnx.accuracy_level.has_value(), "--accuracy-level"},
-      {o.recipe.mixed_layers, "--mixed-layers (there is --scheme mixed_4_6)"},
-      {!o.output.onnx.op_block_list.empty(), "--op-block-list"},
-      {!o.recipe.imatrix.empty(), "--imatrix"},
-      {!o.recipe.tensor_types.empty() || !o.recipe.token_embedding_type.empty() ||
-           !o.recipe.output_tensor_type.empty() || o.recipe.pure || o.output.gguf.via_f16,
-       "the options of GGUF"},
-  };
-  for (const auto& [given, name] : meaningless)
-    if (given)
-      return Error{Errc::usage, fmt::format("{}: not for --format mlx (leave it out)", name)};
   return {};
 }
 
@@ -213,7 +188,6 @@ Result<Plan> write_mlx(const Checkpoint& checkpoint, const Request& request, boo
 
 Result<Draft> draft_mlx(const Checkpoint& checkpoint, const Request& request, const Evidence&) {
   PHIQUANT_TRY(check(checkpoint, request));
-  PHIQUANT_TRY(check_options(request));
   const bool tied = mlx_is_tied(checkpoint);
   PHIQUANT_ASSIGN(std::vector<MlxModule> modules, mlx_modules(checkpoint, tied));
   Draft draft;

@@ -90,14 +90,6 @@ Result<Draft> draft_integers(OnnxModel model, const Request& request, const Evid
 }
 
 Result<void> plan_floats(Editor& editor, DType to) {
-  const Request& o = editor.options;
-  if (!o.recipe.scheme.empty() || o.recipe.block_size || o.recipe.symmetric ||
-      o.output.onnx.accuracy_level || o.recipe.search || o.output.onnx.style == Style::qdq)
-    return Error{Errc::usage,
-                 fmt::format("--precision {} takes no --scheme, --block-size, "
-                             "--symmetric, --accuracy-level, --search or "
-                             "--style (they shape integer weights)",
-                             kPrecisionNames[static_cast<size_t>(o.recipe.precision)])};
   inline_functions(editor, to);
   rewrite_dequantize(editor, [](const QuantizedWeight&) { return true; });
   fold_constant_casts(editor);
@@ -135,6 +127,7 @@ Result<Draft> draft_onnx(OnnxModel model, const Request& request, const Evidence
       to = DType::bf16;
       break;
     case Precision::fp32:
+    case Precision::automatic:
       break;
   }
   // A float type is one for the whole graph: which tensors take it is a matter of the operators'

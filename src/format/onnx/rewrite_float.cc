@@ -50,7 +50,9 @@ class FloatRewrite {
     return scope.owner && scope.parent && rules_.blocked(*scope.parent, *scope.owner);
   }
   bool is_main(const Scope& scope) const { return &scope == &editor_.index->main(); }
-  bool keeps_io() const { return to_ != DType::f32 && editor_.options.output.onnx.keep_io_types; }
+  bool keeps_io() const {
+    return to_ != DType::f32 && editor_.options.output.onnx.keep_io_types.value_or(true);
+  }
 
   // Whether an input of the main graph comes from the caller; old models list initializers as
   // inputs too.

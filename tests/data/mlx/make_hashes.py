@@ -13,11 +13,11 @@ import pathlib
 
 # mlx_lm.convert's options and ours.
 OPTIONS = {
-    "q4-g64": ["--precision", "int4", "--uniform"],
-    "q4-g32": ["--precision", "int4", "--uniform", "--block-size", "32"],
-    "q8-g64": ["--precision", "int8", "--uniform"],
-    "mxfp4": ["--scheme", "mxfp4", "--uniform"],
-    "mixed_4_6": ["--scheme", "mixed_4_6", "--uniform"],
+    "q4-g64": ["--precision", "int4", "--no-protect"],
+    "q4-g32": ["--precision", "int4", "--no-protect", "--block-size", "32"],
+    "q8-g64": ["--precision", "int8", "--no-protect"],
+    "mxfp4": ["--scheme", "mxfp4", "--no-protect"],
+    "mixed_4_6": ["--scheme", "mixed_4_6", "--no-protect"],
     "fp16": ["--precision", "fp16"],
 }
 

@@ -33,9 +33,10 @@ const OutTensor* tensor_of(const Plan& plan, const std::string& name) {
 }
 
 TEST(Targets, EveryPairIsLegalOrNamesTheLegalOnes) {
-  EXPECT_TRUE(check_target(Target::cpu, Precision::int4).has_value());
-  EXPECT_TRUE(check_target(Target::cuda, Precision::bf16).has_value());
-  const auto refused = check_target(Target::cpu, Precision::fp16);
+  EXPECT_TRUE(runs(target_info(Target::cpu), Precision::int4));
+  EXPECT_TRUE(runs(target_info(Target::cuda), Precision::bf16));
+  EXPECT_FALSE(runs(target_info(Target::cpu), Precision::fp16));
+  const auto refused = plan_genai(small_checkpoint(), request(Precision::fp16));
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Errc::usage);
   EXPECT_THAT(refused.error().message, HasSubstr("cpu: int4, int8, fp32; cuda:"));

@@ -266,7 +266,7 @@ TEST(OnnxNbits, IllegalPairsAreUsageErrors) {
   o.recipe.scheme = "hqq";
   EXPECT_EQ(refused(one_matmul(), o).code, Errc::usage);
   EXPECT_THAT(refused(one_matmul(), o).message,
-              AllOf(HasSubstr("4-bit codes only"), HasSubstr("k_quant")));
+              AllOf(HasSubstr("with 4 bits only"), HasSubstr("k_quant")));
   o = options_for(Precision::int4);
   o.recipe.scheme = "matmul_nbit";
   EXPECT_THAT(refused(one_matmul(), o).message, HasSubstr("did you mean 'matmul_nbits'"));
