@@ -59,7 +59,7 @@ Result<void> judge(const Invocation& request, const CompareReport& report) {
 }  // namespace
 
 Result<void> run_compare(const Invocation& request) {
-  ProgressBar bar(!request.quiet && request.progress.value_or(stderr_is_terminal()));
+  ProgressBar bar(!request.quiet && request.progress.value_or(stderr_is_terminal()), "comparing");
   Result<CompareReport> report = compare(request.operands[0], request.operands[1],
                                          request.quantize.run.threads, bar.callbacks());
   bar.clear();

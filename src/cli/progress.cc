@@ -9,7 +9,6 @@
 
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "core/cancel.h"
 
 namespace phiquant::cli {
 namespace {
@@ -54,8 +53,9 @@ Progress ProgressBar::callbacks() {
   progress.step = [this](const std::string& name) { step(name); };
   progress.update = [this](uint64_t done, uint64_t total) {
     update(done, total);
-    return !cancelled();
+    return true;
   };
+  progress.cancel = stop_token();
   return progress;
 }
 

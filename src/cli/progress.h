@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "phiquant/phiquant.h"
 
@@ -20,12 +21,13 @@ std::string progress_line(std::string_view step, uint64_t done_bytes, uint64_t t
 class ProgressBar {
  public:
   // `draw`: show the bar. Steps are logged only where the bar is not drawn.
-  explicit ProgressBar(bool draw) : draw_(draw) {}
+  // `step`: what a bar shows of a call that names no steps.
+  explicit ProgressBar(bool draw, std::string step = "") : draw_(draw), step_(std::move(step)) {}
   ~ProgressBar() { clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  // Callbacks that refer to this object; they cancel once SIGINT or SIGTERM came.
+  // Callbacks that refer to this object; a run with them stops once SIGINT or SIGTERM came.
   Progress callbacks();
   // Wipes the line, before other output.
   void clear();

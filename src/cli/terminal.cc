@@ -14,8 +14,6 @@
 #include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/spdlog.h>
 
-#include "core/cancel.h"
-
 namespace phiquant::cli {
 namespace {
 
@@ -52,7 +50,10 @@ bool wants_color(ColorMode mode) {
   return stderr_is_terminal() && (no_color == nullptr || *no_color == '\0');
 }
 
-extern "C" void on_stop_signal(int) { request_cancel(); }
+// Made before main(), so that a handler finds it whole.
+const CancelToken stop;
+
+extern "C" void on_stop_signal(int) { stop.request(); }
 
 }  // namespace
 
@@ -95,6 +96,8 @@ void catch_signals() {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }
+
+const CancelToken& stop_token() { return stop; }
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 

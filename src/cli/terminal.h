@@ -16,9 +16,10 @@ Result<void> print(std::string_view text);
 // by `mode` (automatic: stderr is a terminal and NO_COLOR is unset or empty).
 void start_messages(ColorMode mode, bool quiet, bool verbose);
 
-// SIGINT and SIGTERM ask the running conversion to stop (core/cancel.h); a second one ends the
-// process at once. SIGPIPE and SIGXFSZ are ignored, so that print() and writers see an error.
+// SIGINT and SIGTERM use stop_token(); a second one ends the process at once. SIGPIPE and SIGXFSZ
+// are ignored, so that print() and writers see an error.
 void catch_signals();
+const CancelToken& stop_token();
 
 bool stderr_is_terminal();
 // Columns of the terminal on stderr; 80 where unknown.

@@ -1,10 +1,10 @@
 #include <algorithm>
+#include <atomic>
 
 #include <oneapi/tbb/enumerable_thread_specific.h>
-#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/task_arena.h>
 
-#include "core/cancel.h"
 #include "phiquant/phiquant.h"
 #include "pipeline/chunks.h"
 #include "pipeline/tensor_error.h"
@@ -23,17 +23,26 @@ struct Readers {
 
 struct Part {
   size_t pair;
-  Region region;  // columns count from the first of each part
+  Region region;   // columns count from the first of each part
+  uint64_t bytes;  // stored, of both sides
   quant::ErrorSums sums;
 };
 
+// What a region is of the stored bytes of its weight.
+uint64_t share_of(const NamedWeight& w, const Region& region) {
+  return w.size_bytes * (region.rows() * region.cols()) / (w.source.k * w.source.n);
+}
+
 // Regions of about 1 M values, whole columns where K allows.
-void cut(size_t pair, const WeightPart& w, std::vector<Part>& parts) {
+void cut(size_t index, const WeightPair& pair, std::vector<Part>& parts) {
   constexpr uint64_t kRows = 256, kCols = 4096;
-  const uint64_t n_rows = w.weight->source.k;
+  const uint64_t n_rows = pair.a.weight->source.k;
   for (uint64_t k = 0; k < n_rows; k += kRows)
-    for (uint64_t n = 0; n < w.n; n += kCols)
-      parts.push_back({pair, {k, std::min(k + kRows, n_rows), n, std::min(n + kCols, w.n)}, {}});
+    for (uint64_t n = 0; n < pair.a.n; n += kCols) {
+      const Region region{k, std::min(k + kRows, n_rows), n, std::min(n + kCols, pair.a.n)};
+      const uint64_t bytes = share_of(*pair.a.weight, region) + share_of(*pair.b.weight, region);
+      parts.push_back({index, region, bytes, {}});
+    }
 }
 
 Result<void> read(const WeightPart& w, const Region& region, TileReader& reader, float* out) {
@@ -59,6 +68,44 @@ Shape shape_of(const WeightPart& part) {
   return w.shape.size() == 1 ? Shape{part.n} : Shape{part.n, w.source.k};
 }
 
+// Measures all parts, on all workers.
+Result<void> measure_all(const std::vector<WeightPair>& pairs, std::vector<Part>& parts,
+                         unsigned threads, const Progress& progress) {
+  uint64_t total = 0;
+  for (const Part& part : parts) total += part.bytes;
+  std::atomic<uint64_t> done{0};
+  std::atomic<bool> failed{false};
+  std::vector<Result<void>> results(parts.size());
+  tbb::enumerable_thread_specific<Readers> readers;
+  bool stopped = false;
+  size_t next = 0;
+  // The feeder is serial, as it may call the user back.
+  const auto feed = [&](tbb::flow_control& control) -> size_t {
+    stopped = (progress.update && !progress.update(done, total)) || progress.cancel.requested();
+    if (stopped || failed || next == parts.size()) {
+      control.stop();
+      return 0;
+    }
+    return next++;
+  };
+  const auto work = [&](size_t i) {
+    results[i] = measure(pairs[parts[i].pair], parts[i], readers.local());
+    if (!results[i]) failed = true;
+    done += parts[i].bytes;
+  };
+  const size_t workers = chunk_limits({threads, 0, true}).workers;
+  tbb::task_arena arena(static_cast<int>(workers));
+  arena.execute([&] {
+    tbb::parallel_pipeline(2 * workers,
+                           tbb::make_filter<void, size_t>(tbb::filter_mode::serial_in_order, feed) &
+                               tbb::make_filter<size_t, void>(tbb::filter_mode::parallel, work));
+  });
+  for (auto& result : results) PHIQUANT_TRY(std::move(result));
+  if (stopped) return Error{Errc::cancelled, "interrupted"};
+  if (progress.update) progress.update(total, total);
+  return {};
+}
+
 }  // namespace
 
 Result<CompareReport> compare(const std::filesystem::path& a, const std::filesystem::path& b,
@@ -72,20 +119,8 @@ Result<CompareReport> compare(const std::filesystem::path& a, const std::filesys
   report.only_b = std::move(matched.only_b);
 
   std::vector<Part> parts;
-  for (size_t p = 0; p < pairs.size(); ++p) cut(p, pairs[p].a, parts);
-  tbb::enumerable_thread_specific<Readers> readers;
-  std::vector<Result<void>> results(parts.size());
-  tbb::task_arena arena(static_cast<int>(chunk_limits({threads, 0, true}).workers));
-  arena.execute([&] {
-    tbb::parallel_for(size_t{0}, parts.size(), [&](size_t i) {
-      if (cancelled())
-        results[i] = Error{Errc::cancelled, "interrupted"};
-      else
-        results[i] = measure(pairs[parts[i].pair], parts[i], readers.local());
-    });
-  });
-  for (auto& result : results) PHIQUANT_TRY(std::move(result));
-  if (progress.update) progress.update(parts.size(), parts.size());
+  for (size_t p = 0; p < pairs.size(); ++p) cut(p, pairs[p], parts);
+  PHIQUANT_TRY(measure_all(pairs, parts, threads, progress));
 
   std::vector<quant::ErrorSums> sums(pairs.size());
   for (const Part& part : parts) sums[part.pair].add(part.sums);

@@ -10,7 +10,6 @@
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/task_arena.h>
 
-#include "core/cancel.h"
 #include "core/overload.h"
 #include "pipeline/chunks.h"
 #include "pipeline/run_job.h"
@@ -54,7 +53,7 @@ Result<void> run_stage(Run& run, const Stage& stage, std::vector<ChunkOutcome>& 
   // The feeder is serial: it may call the user back, and it bounds the chunks in flight.
   const auto feed = [&](tbb::flow_control& control) -> size_t {
     const bool stop = progress.update && !progress.update(run.done_bytes.load(), run.total_bytes);
-    if (stop || cancelled())
+    if (stop || progress.cancel.requested())
       run.error.set({Errc::cancelled, "interrupted; the output was not touched"});
     if (run.error.failed() || next == stage.chunks.size()) {
       control.stop();

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "core/atomic_output.h"
-#include "core/cancel.h"
 #include "core/overload.h"
 #include "decide/decide.h"
 #include "format/formats.h"
@@ -225,7 +224,7 @@ Result<QuantizeReport> quantize(const Request& request, const Progress& progress
   PHIQUANT_TRY(judge_casts(done.plan, done.result, options, warnings));
   if (progress.step) progress.step("committing");
   QuantizeReport report = start_report(done.plan, options, execution);
-  if (cancelled())
+  if (progress.cancel.requested())
     return Error{Errc::cancelled, "interrupted; the output was not touched"};
   PHIQUANT_TRY(done.output->commit());
 

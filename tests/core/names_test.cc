@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "core/cancel.h"
 #include "core/glob.h"
 #include "core/nearest.h"
+#include "phiquant/phiquant.h"
 
 namespace phiquant {
 namespace {
@@ -53,15 +53,16 @@ TEST(Nearest, SuggestsOnlyWhatIsNear) {
   EXPECT_EQ(did_you_mean("--wibble", known), "");
 }
 
-TEST(Cancel, IsSetFromASignalHandler) {
-  reset_cancel();
-  EXPECT_FALSE(cancelled());
-  auto* const before = std::signal(SIGUSR1, [](int) { request_cancel(); });
+const CancelToken token;
+
+TEST(CancelToken, CopiesShareAFlagThatASignalHandlerMaySet) {
+  const CancelToken copy = token, other;
+  EXPECT_FALSE(copy.requested());
+  auto* const before = std::signal(SIGUSR1, [](int) { token.request(); });
   std::raise(SIGUSR1);
   std::signal(SIGUSR1, before);
-  EXPECT_TRUE(cancelled());
-  reset_cancel();
-  EXPECT_FALSE(cancelled());
+  EXPECT_TRUE(copy.requested());
+  EXPECT_FALSE(other.requested());
 }
 
 }  // namespace

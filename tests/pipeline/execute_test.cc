@@ -7,7 +7,6 @@
 
 #include <gtest/gtest.h>
 
-#include "core/cancel.h"
 #include "pipeline/plan_fixture.h"
 #include "pipeline/tile_reader.h"
 #include "quant/kernels.h"
@@ -290,7 +289,7 @@ TEST(Execute, NamesTheFirstNonFiniteOfEachWeightWhateverTheThreads) {
   }
 }
 
-TEST(Execute, StopsWhenProgressSaysSo) {
+TEST(Execute, StopsWhenProgressOrTheTokenSaysSo) {
   std::vector<float> x = hard_values(64, 64, 1);
   Plan plan;
   BlockJob job{dense_weight(x, 64, 64, DType::f32, Orientation::kn),
@@ -306,11 +305,14 @@ TEST(Execute, StopsWhenProgressSaysSo) {
   auto output =
       AtomicOutput::create(folder.path() / "out", {{"data", plan.files[0].size_bytes}}, {});
   ASSERT_TRUE(output);
-  Progress progress;
-  progress.update = [](uint64_t, uint64_t) { return false; };
-  const auto result = execute(plan, **output, {}, progress);
-  ASSERT_FALSE(result);
-  EXPECT_EQ(result.error().code, Errc::cancelled);
+  Progress says_no, has_token;
+  says_no.update = [](uint64_t, uint64_t) { return false; };
+  has_token.cancel.request();
+  for (const Progress& progress : {says_no, has_token}) {
+    const auto result = execute(plan, **output, {}, progress);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Errc::cancelled);
+  }
   output->reset();
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }

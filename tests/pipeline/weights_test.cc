@@ -99,6 +99,38 @@ TEST_F(Weights, AFloatGraphHoldsTheCheckpointExactly) {
   }
 }
 
+TEST_F(Weights, ComparingTellsItsProgressAndStops) {
+  const fs::path a = checkpoint("phi2-tiny");
+  Progress progress;
+  uint64_t last = 0, whole = 0, calls = 0;
+  progress.update = [&](uint64_t done, uint64_t total) {
+    EXPECT_GE(done, last);
+    EXPECT_LE(done, total);
+    last = done;
+    whole = total;
+    ++calls;
+    return true;
+  };
+  ASSERT_TRUE(compare(a, a, 1, progress));
+  EXPECT_EQ(last, whole);
+  EXPECT_GT(calls, 2u);
+  const auto model = open_weights(a);
+  ASSERT_TRUE(model.has_value());
+  uint64_t stored = 0;
+  for (const NamedWeight& w : model->weights) stored += w.size_bytes;
+  EXPECT_EQ(whole, 2 * stored) << "both sides";
+
+  progress.update = [](uint64_t, uint64_t) { return false; };
+  auto stopped = compare(a, a, 1, progress);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, Errc::cancelled);
+  progress.update = nullptr;
+  progress.cancel.request();
+  stopped = compare(a, a, 1, progress);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, Errc::cancelled);
+}
+
 TEST_F(Weights, QuantizedGraphsHaveEveryWeightToo) {
   for (const char* name : {"phi4-tiny", "phi2-tiny", "phimoe-tiny"})
     for (const Target target : {Target::cpu, Target::dml}) {
