@@ -8,7 +8,9 @@ A case is a folder with
              $HELPERS tests/cli. A line `# needs: WORD ...` skips the case where the machine lacks something:
              mount (may mount a tmpfs: the case runs in a mount namespace of its own), script (util-linux), bash, man.
     stdout, stderr   what must come out, line by line; no file: nothing. In a line, * stands for any text; a line `...`
-             stands for any number of lines. $TMP is the temporary folder, $MODELS and $EXAMPLE as above.
+             stands for any number of lines. $TMP is the temporary folder, $MODELS and $EXAMPLE as above. What grows
+             with each addition is not spelled out: {schemes} and {formats} are the names of `phiquant list --json`,
+             {commands} those of its help, {words:--target} what the completions offer for an option, all as "a, b, c".
     exit     the exit code of the script; no file: 0.
 Prints what failed and, last, 'N passed, N failed' (with '--update' it writes what came out; read the difference).
 """
@@ -16,6 +18,7 @@ import argparse
 import concurrent.futures
 import difflib
 import fnmatch
+import json
 import os
 import pathlib
 import re
@@ -53,6 +56,26 @@ def matches(expected, lines):
         return False
     pattern = re.escape(expected[0]).replace(r"\*", ".*")
     return re.fullmatch(pattern, lines[0]) is not None and matches(expected[1:], lines[1:])
+
+
+class Lists:
+    """The lists that the program itself tells, for the expectations that name them."""
+    NAME = re.compile(r"\{(schemes|formats|commands|words:(--[a-z-]+))\}")
+
+    def __init__(self, binary):
+        def said(*words):
+            return subprocess.run([binary, *words], check=True, capture_output=True, text=True).stdout
+
+        listed = json.loads(said("list", "--json"))
+        # A name that two formats share is one word.
+        self.lists = {kind: list(dict.fromkeys(row["name"] for row in listed[kind])) for kind in ("schemes", "formats")}
+        commands = said("--help").split("Commands:\n")[1].split("\n\n")[0]
+        self.lists["commands"] = re.findall(r"^  (\w+)", commands, re.MULTILINE)
+        for option, words in re.findall(r"-l (\S+).* -x -a '([^']*)'", said("--generate", "fish")):
+            self.lists[f"words:--{option}"] = words.split()
+
+    def put_into(self, text):
+        return self.NAME.sub(lambda match: ", ".join(self.lists[match[1]]), text)
 
 
 def read(path, otherwise=""):
@@ -95,13 +118,13 @@ def run_case(case, binary):
         return str(code), *texts
 
 
-def check(case, binary, update):
+def check(case, binary, lists, update):
     """None if the case passed, else what is wrong with it."""
     code, out, err = run_case(case, binary)
     found = {"exit": code + "\n", "stdout": out, "stderr": err}
     problems = []
     for name, text in found.items():
-        expected = read(case / name, "0\n" if name == "exit" else "")
+        expected = lists.put_into(read(case / name, "0\n" if name == "exit" else ""))
         if matches(expected.splitlines(), text.splitlines()):
             continue
         if update:
@@ -126,11 +149,12 @@ def main():
 
     cases = [c for c in sorted((HERE / "cases").iterdir())
              if (c / "cmd").exists() and any(fnmatch.fnmatch(c.name, n) for n in args.names)]
+    lists = Lists(binary)
     able = {word: bool(probe()) for word, probe in PROBES.items()}
     lacking = {c: [w for w in needs(read(c / "cmd")) if not able[w]] for c in cases}
     runnable = [c for c in cases if not lacking[c]]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = list(pool.map(lambda c: check(c, binary, args.update), runnable))
+        results = list(pool.map(lambda c: check(c, binary, lists, args.update), runnable))
     for case in cases:
         if lacking[case]:
             print(f"skipped {case.name}: this machine has no {', '.join(lacking[case])}")
