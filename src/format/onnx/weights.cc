@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "format/onnx/decode.h"
-#include "format/onnx/weights.h"
 #include "format/onnx/rewrite.h"
+#include "format/onnx/weights.h"
 #include "model/weights.h"
 
 namespace phiquant {
