@@ -298,14 +298,22 @@ Error refusal(const Rule& rule, const Field* field, const Facts& f) {
                   fmt::arg("output", f.request.output.path.string()))};
 }
 
+// The first of the rule's fields that was given; null: none.
+const Field* given_field(const Rule& rule, const Request& request) {
+  for (const Field* field : rule.any)
+    if (field && field->given(request)) return field;
+  return nullptr;
+}
+
 Result<void> check(const Facts& f) {
   for (const Rule& rule : kRules) {
     if (!(rule.inputs & set_of(f.input)) || !(rule.formats & set_of(f.format)) ||
-        !(rule.precisions & set_of(f.request.recipe.precision)) || (rule.also && !rule.also(f)))
+        !(rule.precisions & set_of(f.request.recipe.precision)))
       continue;
-    if (!rule.any[0]) return refusal(rule, nullptr, f);
-    for (const Field* field : rule.any)
-      if (field && field->given(f.request)) return refusal(rule, field, f);
+    // `also` may rely on its field: it is asked last.
+    const Field* field = given_field(rule, f.request);
+    if ((rule.any[0] && !field) || (rule.also && !rule.also(f))) continue;
+    return refusal(rule, field, f);
   }
   return {};
 }

@@ -131,7 +131,7 @@ def imatrix(gguf_json, path):
 
 
 def phi3small(folder, longrope):
-    """A Phi-3-small of random weights, as tools/make_phi3small_checkpoint.py makes one."""
+    """A Phi-3-small of random weights, as tests/data/checkpoints/make_phi3small.py makes one."""
     hidden, layers, head, rows, ffn = 64, 4, 16, 128, 96
     vocab = 1024 if longrope else 100352  # mlx_lm wants the real one, and has no long rope
     config = {
