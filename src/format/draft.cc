@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "decide/decide.h"
 
 namespace phiquant {
@@ -28,6 +31,22 @@ PlanRow plan_row(const Slot& slot, const Choice& choice) {
   row.reason = choice.reason;
   row.bytes_before = slot.bytes;
   return row;
+}
+
+Error nothing_to_quantize(const std::filesystem::path& model, const std::vector<PlanRow>& rows) {
+  constexpr size_t kShown = 8;
+  std::vector<std::string> reasons;
+  for (const PlanRow& row : rows) {
+    if (reasons.size() == kShown) break;
+    reasons.push_back(fmt::format("'{}': {}", row.tensor, row.reason));
+  }
+  if (rows.size() > kShown) reasons.push_back(fmt::format("and {} more", rows.size() - kShown));
+  if (reasons.empty())
+    reasons.emplace_back("no MatMul, Gemm, Gather or Conv has a constant float weight");
+  return {Errc::unsupported,
+          fmt::format(
+              "{}: nothing to quantize: {} (try --precision fp16, or --precision int8 for Conv)",
+              model.string(), fmt::join(reasons, "; "))};
 }
 
 }  // namespace phiquant

@@ -1,6 +1,7 @@
 // What a format would store of a model, before anything is decided.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -29,5 +30,9 @@ Result<Plan> plan_draft(Result<Draft> draft, const Request& request, const Evide
 // The row of the report about a slot: what it was and what was chosen. Where the bytes go, and how
 // many, is the format's to add.
 PlanRow plan_row(const Slot& slot, const Choice& choice);
+
+// Error unsupported of an integer precision that leaves every weight as it is: with the first rows'
+// reasons.
+Error nothing_to_quantize(const std::filesystem::path& model, const std::vector<PlanRow>& rows);
 
 }  // namespace phiquant

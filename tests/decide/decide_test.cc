@@ -36,6 +36,12 @@ std::vector<Slot> model(bool tied) {
   return slots;
 }
 
+Recipe int4() {
+  Recipe r;
+  r.precision = Precision::int4;
+  return r;
+}
+
 struct Decided {
   std::vector<Choice> choices;
   std::vector<std::string> warnings;
@@ -70,7 +76,7 @@ TEST(Decide, WhatStaysFloatAndWhyInThisOrder) {
   std::vector<Slot> slots = model(false);
   Evidence evidence;
   evidence.non_finite = {"qkv", "down"};
-  Recipe r;
+  Recipe r = int4();
   EXPECT_EQ(text(decided(slots, r, false, evidence).qkv()), "keep: holds NaN or infinity");
   r.include = {"/down", "head"};
   EXPECT_EQ(text(decided(slots, r, false, evidence).qkv()), "keep: not included");
@@ -82,7 +88,7 @@ TEST(Decide, WhatStaysFloatAndWhyInThisOrder) {
 }
 
 TEST(Decide, GlobsThatMatchNothing) {
-  Recipe r;
+  Recipe r = int4();
   r.exclude = {"hed"};
   EXPECT_THAT(decided(model(false), r).warnings,
               ElementsAre("--exclude 'hed' matches no node and no weight (did you mean 'head'?)"));
@@ -93,13 +99,13 @@ TEST(Decide, GlobsThatMatchNothing) {
 }
 
 TEST(Decide, GlobsAreTheFormatsWhereItDraftsNoSlots) {
-  Recipe r;
+  Recipe r = int4();
   r.include = {"*down*"};
   EXPECT_EQ(decided({}, r).error.message, "");
 }
 
 TEST(Decide, ProtectionIsForInt4AndOursAlone) {
-  Recipe r;
+  Recipe r = int4();
   Decided d = decided(model(true), r, true);
   EXPECT_THAT(text(d.head()), HasSubstr("matmul_nbits 8: 4-bit logits cost more"));
   EXPECT_THAT(text(d.down()), HasSubstr("matmul_nbits 8: tied embeddings (Phi-4-mini)"));
@@ -112,13 +118,13 @@ TEST(Decide, ProtectionIsForInt4AndOursAlone) {
   r.protect = true;
   r.defaults = Defaults::builder;
   EXPECT_EQ(text(decided(model(true), r, true).head()), "matmul_nbits 4");
-  r = {};
+  r = int4();
   r.precision = Precision::int8;
   EXPECT_EQ(text(decided(model(true), r, true).head()), "matmul_nbits 8");
 }
 
 TEST(Decide, AMixedRecipeLiftsSensitiveLayersOnly) {
-  Recipe r;
+  Recipe r = int4();
   r.mixed_layers = true;
   std::vector<Slot> slots = model(false);
   EXPECT_EQ(text(decided(slots, r).qkv()), "matmul_nbits 8: --mixed-layers");
@@ -129,7 +135,7 @@ TEST(Decide, AMixedRecipeLiftsSensitiveLayersOnly) {
 }
 
 TEST(Decide, ATiedEmbeddingSharesWhatTheHeadBecame) {
-  Recipe r;
+  Recipe r = int4();
   EXPECT_TRUE(decided(model(true), r, true).embed().shares_head);
   EXPECT_FALSE(decided(model(false), r, false).embed().shares_head);
   r.embeddings = TableBits::keep;
@@ -151,7 +157,7 @@ TEST(Decide, ATiedEmbeddingSharesWhatTheHeadBecame) {
 
 TEST(Decide, AProvidersLimitsApplyToEveryChoice) {
   OnnxLimits npu{"qnn", false, false, 21};
-  Recipe r;
+  Recipe r = int4();
   Decided d = decided(model(true), r, true, {}, npu);
   EXPECT_EQ(text(d.head()), "keep: qnn has no 8-bit weights");
   EXPECT_EQ(text(d.down()), "keep: qnn has no 8-bit weights");
@@ -160,14 +166,14 @@ TEST(Decide, AProvidersLimitsApplyToEveryChoice) {
   r.embeddings = TableBits::int8;
   EXPECT_EQ(text(decided(model(false), r, false, {}, npu).embed()),
             "keep: qnn has no 8-bit weights");
-  r = {};
+  r = int4();
   r.lm_head = TableBits::int8;
   EXPECT_EQ(text(decided(model(false), r, false, {}, npu).head()),
             "keep: qnn has no 8-bit weights");
 }
 
 TEST(Decide, OpsetsAndTypesThatCannotHoldAForm) {
-  Recipe r;
+  Recipe r = int4();
   r.precision = Precision::int8;
   r.scheme = "qdq_channel";
   OnnxLimits old;

@@ -221,6 +221,9 @@ Result<void> GraphWriter::finish(const IntegerSettings* settings) {
   editor_.reindex();
   if (settings) PHIQUANT_TRY(quantize(*settings));
   add_rows(!settings);
+  const auto was_stored = [](const Stored& stored) { return stored.job.has_value(); };
+  if (settings && std::none_of(stored_.begin(), stored_.end(), was_stored))
+    return nothing_to_quantize(checkpoint.folder, editor_.plan.rows);
   if (settings)
     add_provenance(editor_, settings->name, settings->in_blocks() ? settings->block_size : 0,
                    settings->symmetric);

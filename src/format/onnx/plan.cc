@@ -5,7 +5,6 @@
 #include <memory>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "decide/mix_onnx.h"
 #include "format/onnx/inline.h"
@@ -19,22 +18,6 @@ namespace phiquant {
 namespace {
 
 using namespace format;
-
-Error nothing_to_quantize(const OnnxModel& model, const std::vector<PlanRow>& rows) {
-  constexpr size_t kShown = 8;
-  std::vector<std::string> reasons;
-  for (const PlanRow& row : rows) {
-    if (reasons.size() == kShown) break;
-    reasons.push_back(fmt::format("'{}': {}", row.tensor, row.reason));
-  }
-  if (rows.size() > kShown) reasons.push_back(fmt::format("and {} more", rows.size() - kShown));
-  if (reasons.empty())
-    reasons.emplace_back("no MatMul, Gemm, Gather or Conv has a constant float weight");
-  return {Errc::unsupported,
-          fmt::format(
-              "{}: nothing to quantize: {} (try --precision fp16, or --precision int8 for Conv)",
-              model.path.string(), fmt::join(reasons, "; "))};
-}
 
 // What drafting an integer model leaves for writing it.
 struct IntegerDraft {
@@ -62,7 +45,7 @@ Result<Plan> write_integers(IntegerDraft& d, const std::vector<Choice>& choices)
     }
     editor.plan.rows.push_back(std::move(row));
   }
-  if (!any) return nothing_to_quantize(editor.model, editor.plan.rows);
+  if (!any) return nothing_to_quantize(editor.model.path, editor.plan.rows);
   editor.apply();
   add_provenance(editor, d.settings.name, d.settings.in_blocks() ? d.settings.block_size : 0,
                  d.settings.symmetric);

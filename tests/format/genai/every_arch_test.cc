@@ -152,7 +152,7 @@ TEST(EveryArchitecture, OnEveryTargetInEveryPrecision) {
           Request r = request(precision, target.target);
           if (target.fixed_shapes) r.output.onnx.sequence_length = 32;
           const auto plan = plan_checkpoint(c, r);
-          if (!check_target(target.target, precision)) {
+          if (!runs(target, precision)) {
             ASSERT_FALSE(plan);
             EXPECT_EQ(plan.error().code, Errc::usage);
             continue;

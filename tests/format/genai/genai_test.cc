@@ -58,6 +58,16 @@ TEST(GenAi, SplitsGateAndUpAndQuantizesEveryLinear) {
   EXPECT_EQ(row_of(*plan, "model.layers.0.mlp.down_proj.MatMul.weight")->bits, 4u);
 }
 
+TEST(GenAi, NothingLeftToQuantizeIsRefused) {
+  Request o = request(Precision::int4);
+  o.recipe.exclude = {"*"};
+  const auto plan = plan_checkpoint(small_checkpoint(), o);
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_EQ(plan.error().code, Errc::unsupported);
+  EXPECT_THAT(plan.error().message,
+              HasSubstr("small: nothing to quantize: 'model.embed_tokens.weight': excluded"));
+}
+
 TEST(GenAi, TheBuildersRecipeIsUniform) {
   Request o = request(Precision::int4);
   o.recipe.defaults = Defaults::builder;
