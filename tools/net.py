@@ -38,6 +38,7 @@ import hashlib
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -191,6 +192,7 @@ def main():
     parser.add_argument("--brief", action="store_true", help="names only")
     parser.add_argument("--full", action="store_true", help="diffs of any length")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the scratch is removed
     if args.verb == "list":
         for case in selected(net_cases.all_cases(), args):
             print(f"{case.name}: phiquant {' '.join(case.args)}")
